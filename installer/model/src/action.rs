@@ -1,0 +1,195 @@
+//! What can be done to a node. A closed list: the executor has no other verbs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{AuthorityKind, LeafSpec, Sensitivity};
+use crate::names::{Mode, Owner};
+use crate::{Digest, SecretText};
+
+/// One change on one node. Every action is idempotent and reports whether it changed anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Create a system account without a login.
+    EnsureUser {
+        /// Name of user and group.
+        name: String,
+        /// Numeric id of both.
+        uid: u32,
+    },
+    /// Create a directory, or set its mode and owner.
+    EnsureDirectory {
+        /// Absolute path.
+        path: String,
+        /// Permission bits.
+        mode: Mode,
+        /// Owner.
+        owner: Owner,
+    },
+    /// Write a file whole: temporary file in the same folder, fsync, mode, owner, rename.
+    PutFile {
+        /// Absolute path.
+        path: String,
+        /// Permission bits.
+        mode: Mode,
+        /// Owner.
+        owner: Owner,
+        /// Content.
+        body: SecretText,
+        /// Whether the content may be shown.
+        sensitivity: Sensitivity,
+    },
+    /// Copy a blob from the node's content store to a path, verified by digest.
+    InstallBlob {
+        /// Blob.
+        digest: Digest,
+        /// Absolute path.
+        path: String,
+        /// Permission bits.
+        mode: Mode,
+    },
+    /// Remove a file; nothing to do where it is absent.
+    RemoveFile {
+        /// Absolute path.
+        path: String,
+    },
+    /// Make a private key (0600) where none is; an existing one is kept. Answers with its public half.
+    MakeKey {
+        /// Absolute path of the private key.
+        path: String,
+        /// Owner.
+        owner: Owner,
+        /// Where the public key is written as well, in PEM.
+        public_path: Option<String>,
+    },
+    /// Sign a leaf for a public key with an intermediate's key that lives on this node. Answers with the PEM chain.
+    SignLeaf {
+        /// Path of the intermediate's certificate.
+        authority_certificate: String,
+        /// Path of the intermediate's key.
+        authority_key: String,
+        /// What the leaf says.
+        leaf: LeafSpec,
+        /// Public key: DER of the SubjectPublicKeyInfo, in base64.
+        public_key: String,
+        /// Lifetime in hours.
+        hours: u32,
+    },
+    /// Set kernel parameters from a file under `/etc/sysctl.d`.
+    LoadSysctls {
+        /// Absolute path of the file.
+        path: String,
+    },
+    /// Load a kernel module where it is neither loaded nor built in.
+    LoadModule {
+        /// Module name.
+        name: String,
+    },
+    /// Import an image archive from the node's content store into containerd and pin it.
+    ImportImage {
+        /// Archive.
+        digest: Digest,
+        /// Full reference it must bring.
+        reference: String,
+    },
+    /// Read unit files again.
+    ReloadUnits,
+    /// Enable a unit and start it where it is not active.
+    StartUnit {
+        /// Unit name.
+        name: String,
+    },
+    /// Restart a unit.
+    RestartUnit {
+        /// Unit name.
+        name: String,
+    },
+    /// Wait until something holds.
+    Wait {
+        /// What.
+        condition: Condition,
+        /// How long, in seconds.
+        timeout_seconds: u32,
+    },
+}
+
+/// Something that can be waited for on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// A TCP port accepts connections.
+    TcpOpen {
+        /// `address:port`
+        address: String,
+    },
+    /// A unix socket accepts connections.
+    SocketOpen {
+        /// Absolute path.
+        path: String,
+    },
+    /// A process with this executable name runs with exactly the arguments its static-pod manifest names.
+    StaticPodCurrent {
+        /// Static pod and executable name.
+        name: String,
+        /// Absolute path of the manifest.
+        manifest: String,
+    },
+}
+
+impl Action {
+    /// One line for people; never holds a secret.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::EnsureUser { name, uid } => format!("create account {name} ({uid})"),
+            Self::EnsureDirectory { path, mode, owner } => format!("directory {path} {mode} {owner}"),
+            Self::PutFile { path, mode, owner, .. } => format!("write {path} {mode} {owner}"),
+            Self::InstallBlob { digest, path, mode } => format!("install {path} {mode} ({})", digest.short()),
+            Self::RemoveFile { path } => format!("remove {path}"),
+            Self::MakeKey { path, .. } => format!("key {path}"),
+            Self::SignLeaf { leaf, .. } => {
+                format!("sign {} by {}", leaf.common_name, AuthorityKind::as_str(leaf.authority))
+            }
+            Self::LoadSysctls { path } => format!("load {path}"),
+            Self::LoadModule { name } => format!("load module {name}"),
+            Self::ImportImage { reference, .. } => format!("import {reference}"),
+            Self::ReloadUnits => "reload unit files".to_owned(),
+            Self::StartUnit { name } => format!("enable and start {name}"),
+            Self::RestartUnit { name } => format!("restart {name}"),
+            Self::Wait { condition, timeout_seconds } => {
+                format!("wait for {} (at most {timeout_seconds} s)", condition.describe())
+            }
+        }
+    }
+}
+
+impl Condition {
+    /// What is waited for, in words.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::TcpOpen { address } => format!("{address} to accept connections"),
+            Self::SocketOpen { path } => format!("{path} to accept connections"),
+            Self::StaticPodCurrent { name, .. } => format!("{name} to run as its manifest says"),
+        }
+    }
+}
+
+/// How one action ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Something changed; `output` is what [`Action::MakeKey`] and [`Action::SignLeaf`] answer with.
+    Changed {
+        /// Answer, where the action gives one.
+        output: Option<String>,
+    },
+    /// It was so already.
+    Unchanged {
+        /// Answer, where the action gives one.
+        output: Option<String>,
+    },
+    /// It failed: what was being done, to what, and why.
+    Failed {
+        /// Cause chain, outermost first.
+        error: String,
+    },
+}

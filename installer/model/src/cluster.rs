@@ -1,0 +1,333 @@
+//! `cluster.yaml` as a person writes it.
+//!
+//! These types mirror the file; nothing past `resolve` sees them. Unknown keys are errors everywhere.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::names::NodeName;
+use crate::yaml::{self, YamlError};
+
+/// The only `apiVersion` this release reads.
+pub const API_VERSION: &str = "kubezt.dev/v1alpha1";
+
+/// One cluster, as `cluster.yaml` describes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterFile {
+    /// Always [`API_VERSION`].
+    pub api_version: ApiVersion,
+    /// Always `Cluster`.
+    pub kind: Kind,
+    /// Name and nothing else.
+    pub metadata: Metadata,
+    /// What is wanted.
+    pub spec: ClusterSpec,
+}
+
+/// The file's schema version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApiVersion {
+    /// `kubezt.dev/v1alpha1`
+    #[serde(rename = "kubezt.dev/v1alpha1")]
+    V1Alpha1,
+}
+
+/// The file's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// `Cluster`
+    Cluster,
+}
+
+/// What identifies the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// Cluster name: an RFC 1123 label, part of certificate subjects and of the kubeconfig context.
+    pub name: NodeName,
+}
+
+/// What is wanted of the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterSpec {
+    /// Kubernetes version, for example `1.36.3`; the components lock must hold it.
+    #[serde(default = "default_kubernetes_version")]
+    pub kubernetes_version: semver::Version,
+    /// Profile name; `--profile` overrides it.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// How clients reach the API.
+    #[serde(default)]
+    pub endpoint: EndpointSpec,
+    /// Pod and service networks.
+    #[serde(default)]
+    pub networks: NetworksSpec,
+    /// How nodes are reached, unless a node says otherwise.
+    #[serde(default)]
+    pub ssh: SshSpec,
+    /// The nodes.
+    pub nodes: Vec<NodeSpec>,
+    /// The network plug-in.
+    #[serde(default)]
+    pub cni: CniSpec,
+    /// Where components come from.
+    #[serde(default)]
+    pub artifacts: ArtifactsSpec,
+    /// File holding the passphrase of the operator's secrets, relative to this file; `--passphrase-file` overrides it.
+    #[serde(default)]
+    pub passphrase_file: Option<String>,
+    /// Settings that differ from the profile's, as dotted paths or nested maps (see `kubezt profile show`).
+    #[serde(default)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Requirements that are knowingly not met.
+    #[serde(default)]
+    pub waivers: Vec<Waiver>,
+}
+
+fn default_kubernetes_version() -> semver::Version {
+    semver::Version::new(1, 36, 3)
+}
+
+/// How clients reach the API server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct EndpointSpec {
+    /// Stable DNS name of the API, in every serving certificate. Empty means `api.<cluster>.internal`.
+    pub name: String,
+    /// Further addresses that are put into the serving certificate, such as a load balancer's.
+    pub addresses: Vec<IpAddr>,
+    /// Port of every API server.
+    pub port: u16,
+    /// Loopback port of the on-node balancer through which kubelets, controllers and the CNI reach the API.
+    pub balancer_port: u16,
+}
+
+impl Default for EndpointSpec {
+    fn default() -> Self {
+        Self { name: String::new(), addresses: Vec::new(), port: 6443, balancer_port: 7443 }
+    }
+}
+
+/// Pod and service networks; lists, so that a second address family can follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NetworksSpec {
+    /// Pod networks.
+    pub pods: Vec<IpNet>,
+    /// Service networks.
+    pub services: Vec<IpNet>,
+    /// DNS domain of Services.
+    pub domain: String,
+    /// Bits of the pod network each node gets.
+    pub node_mask: u8,
+}
+
+impl Default for NetworksSpec {
+    fn default() -> Self {
+        let network = |text: &str| text.parse().ok().into_iter().collect();
+        Self {
+            pods: network("10.244.0.0/16"),
+            services: network("10.96.0.0/16"),
+            domain: "cluster.local".to_owned(),
+            node_mask: 24,
+        }
+    }
+}
+
+/// How nodes are reached over SSH.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SshSpec {
+    /// Login name: root, or a user with passwordless sudo.
+    pub user: String,
+    /// Port.
+    pub port: u16,
+    /// Private key files, relative to this file, `~/` allowed.
+    pub identity_files: Vec<String>,
+    /// Whether keys of a running agent (`SSH_AUTH_SOCK`) are offered.
+    pub agent: bool,
+    /// known_hosts files, relative to this file, `~/` allowed; the first that knows the host decides.
+    pub known_hosts: Vec<String>,
+    /// Seconds to wait for a connection.
+    pub connect_timeout_seconds: u16,
+}
+
+impl Default for SshSpec {
+    fn default() -> Self {
+        Self {
+            user: "root".to_owned(),
+            port: 22,
+            identity_files: Vec::new(),
+            agent: true,
+            known_hosts: vec!["~/.ssh/known_hosts".to_owned()],
+            connect_timeout_seconds: 15,
+        }
+    }
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Node name; equal to the host name (V-242404).
+    pub name: NodeName,
+    /// What the node is.
+    pub role: Role,
+    /// Addresses inside the cluster, one for each family.
+    pub addresses: Vec<IpAddr>,
+    /// How this node is reached, where it differs.
+    #[serde(default)]
+    pub ssh: NodeSshSpec,
+    /// Kubernetes labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Kubernetes taints beside the control plane's own.
+    #[serde(default)]
+    pub taints: Vec<Taint>,
+}
+
+/// How one node is reached, where it differs from the cluster's `ssh`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodeSshSpec {
+    /// Host name or address; the node's first address where absent.
+    pub address: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Login name.
+    pub user: Option<String>,
+    /// Pinned host key fingerprint (`SHA256:…`); takes the place of known_hosts.
+    pub host_key: Option<String>,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs etcd, the API server, the controller manager and the scheduler.
+    ControlPlane,
+    /// Runs workloads.
+    Worker,
+}
+
+impl Role {
+    /// The word used in files: `control-plane` or `worker`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// A Kubernetes taint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Taint {
+    /// Taint key.
+    pub key: String,
+    /// Taint value.
+    #[serde(default)]
+    pub value: String,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
+}
+
+/// The network plug-in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CniSpec {
+    /// Name of a folder in `templates/cni`.
+    pub name: String,
+    /// Values for its chart, merged over kubezt's own.
+    pub values: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for CniSpec {
+    fn default() -> Self {
+        Self { name: "cilium".to_owned(), values: serde_json::Map::new() }
+    }
+}
+
+/// Where components come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ArtifactsSpec {
+    /// How a component is obtained.
+    pub source: ArtifactSource,
+}
+
+impl Default for ArtifactsSpec {
+    fn default() -> Self {
+        Self { source: ArtifactSource::Release }
+    }
+}
+
+/// How a component is obtained; every source gives the same version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArtifactSource {
+    /// Upstream archive or binary over HTTPS, verified by digest.
+    Release,
+    /// Compiled from a pinned Go module.
+    Source,
+}
+
+/// A requirement that is knowingly not met: verify reports it as `accepted`, until it expires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Waiver {
+    /// Requirement id.
+    pub requirement: String,
+    /// Nodes it covers; empty means everywhere.
+    #[serde(default)]
+    pub nodes: Vec<NodeName>,
+    /// Why the risk is accepted.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Last day it holds.
+    pub expires: jiff::civil::Date,
+}
+
+/// Reads a cluster file.
+///
+/// # Errors
+/// Syntax mistakes, unknown keys and wrong types, each with file, line and caret.
+pub fn parse(source_name: &str, text: &str) -> Result<ClusterFile, YamlError> {
+    yaml::read(source_name, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "
+apiVersion: kubezt.dev/v1alpha1
+kind: Cluster
+metadata: {name: demo}
+spec:
+  nodes:
+    - {name: cp1, role: control-plane, addresses: [10.0.0.11]}
+";
+
+    #[test]
+    fn a_small_file_gets_sane_defaults() {
+        let file = parse("cluster.yaml", SMALL).unwrap();
+        assert_eq!(file.spec.endpoint.port, 6443);
+        assert_eq!(file.spec.networks.pods[0].to_string(), "10.244.0.0/16");
+        assert_eq!(file.spec.artifacts.source, ArtifactSource::Release);
+    }
+
+    #[test]
+    fn unknown_keys_point_at_their_line() {
+        let error = parse("cluster.yaml", &SMALL.replace("role:", "rôle:")).unwrap_err();
+        assert!(error.to_string().starts_with("cluster.yaml:7"), "{error}");
+        assert!(parse("cluster.yaml", &SMALL.replace("v1alpha1", "v9")).is_err());
+    }
+}

@@ -1,0 +1,34 @@
+//! The words kubezt thinks in: what is wanted, what was seen, what will be done, and what was found.
+//!
+//! Nothing here does I/O; every other crate depends on this one and it depends on none of them.
+//!
+//! | module | words |
+//! |---|---|
+//! | [`names`] | node names, versions, file modes: strings that were parsed |
+//! | [`digest`] | SHA-256 content addresses |
+//! | [`yaml`] | the one place YAML is read (with file, line and caret) and written |
+//! | [`cluster`] | `cluster.yaml` as a person writes it |
+//! | [`settings`] | every hardening decision, fully resolved |
+//! | [`desired`] | the cluster and each node as they should be |
+//! | [`node`] | what can be read from a node ([`node::Read`]) and what was seen ([`node::Facts`]) |
+//! | [`action`] | what can be done to a node |
+//! | [`plan`] | ordered steps of actions, with what they interrupt |
+//! | [`event`] | what a run reports while it happens |
+//! | [`finding`] | evidence and verdicts |
+
+pub mod action;
+pub mod cluster;
+pub mod desired;
+pub mod digest;
+pub mod event;
+pub mod finding;
+pub mod names;
+pub mod node;
+pub mod plan;
+pub mod secret;
+pub mod settings;
+pub mod yaml;
+
+pub use digest::Digest;
+pub use names::{Mode, NodeName, Owner};
+pub use secret::SecretText;

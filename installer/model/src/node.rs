@@ -1,0 +1,280 @@
+//! What can be read from a node, and what was seen there.
+//!
+//! Planning and verification ask with the same words: a list of [`Read`]s goes to the node in one message, the
+//! answers come back in one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{Mode, NodeName, Owner};
+use crate::{Digest, SecretText};
+
+/// One thing to look at on a node. Looking changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Read {
+    /// Operating system, kernel, architecture, CPU, memory, host name, machine id, boot id, clock.
+    Host,
+    /// One file: metadata and digest; with `text`, the content as well.
+    File {
+        /// Absolute path.
+        path: String,
+        /// Whether the content is wanted (at most 1 MiB, UTF-8).
+        text: bool,
+    },
+    /// Metadata of every file and directory below a directory, itself included.
+    Tree {
+        /// Absolute path.
+        path: String,
+    },
+    /// Every running process whose executable has this name.
+    Process {
+        /// Base name of the executable, such as `kube-apiserver`.
+        name: String,
+    },
+    /// A systemd unit.
+    Unit {
+        /// Unit name.
+        name: String,
+    },
+    /// A kernel parameter.
+    Sysctl {
+        /// Name with dots.
+        key: String,
+    },
+    /// What a program prints of its own version.
+    Version {
+        /// Absolute path of the program.
+        program: String,
+        /// Arguments that make it print its version and exit.
+        arguments: Vec<String>,
+    },
+    /// Public half of a private key file.
+    PublicKey {
+        /// Absolute path of the private key.
+        path: String,
+    },
+    /// A container image in the runtime's store.
+    Image {
+        /// Full reference.
+        reference: String,
+    },
+    /// A user account.
+    User {
+        /// Name.
+        name: String,
+    },
+    /// A blob in the node's content store.
+    Blob {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The raw value etcd holds under a key, read with the API server's own client certificate.
+    EtcdValue {
+        /// Key, such as `/registry/secrets/default/name`.
+        key: String,
+    },
+    /// The record of one request in an audit log.
+    AuditRecord {
+        /// Absolute path of the log.
+        path: String,
+        /// Audit id of the request.
+        audit_id: String,
+    },
+}
+
+/// What was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reading {
+    /// Answer to [`Read::Host`].
+    Host(Box<HostReading>),
+    /// Answer to [`Read::File`].
+    File(FileReading),
+    /// Answer to [`Read::Tree`], sorted by path.
+    Tree(Vec<FileReading>),
+    /// Answer to [`Read::Process`].
+    Processes(Vec<ProcessReading>),
+    /// Answer to [`Read::Unit`].
+    Unit(UnitReading),
+    /// Answer to [`Read::Sysctl`] and [`Read::Version`].
+    Text(String),
+    /// Answer to [`Read::PublicKey`]: the DER of the SubjectPublicKeyInfo, in base64.
+    PublicKey(String),
+    /// Answer to [`Read::Image`].
+    Image(ImageReading),
+    /// Answer to [`Read::EtcdValue`]: the bytes in base64.
+    EtcdValue(String),
+    /// Answer to [`Read::AuditRecord`].
+    AuditRecord(serde_json::Value),
+    /// Answer to [`Read::User`]: its numeric id.
+    User(u32),
+    /// The blob is there.
+    Present,
+    /// The thing does not exist.
+    Missing,
+    /// It could not be read; never taken for an answer.
+    Failed(String),
+}
+
+/// The host itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostReading {
+    /// `ID` of os-release, such as `debian`.
+    pub os_id: String,
+    /// `VERSION_ID` of os-release, such as `12`.
+    pub os_version: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Machine architecture, such as `x86_64`.
+    pub architecture: String,
+    /// Host name.
+    pub hostname: String,
+    /// systemd machine id.
+    pub machine_id: String,
+    /// Changes with every boot.
+    pub boot_id: String,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Swap in bytes that is in use by the kernel.
+    pub swap: u64,
+    /// 1 or 2.
+    pub cgroup_version: u8,
+    /// Kernel modules that are loaded or built in, of the ones kubezt cares about.
+    pub wireguard: bool,
+    /// Names of enabled Linux security modules.
+    pub security_modules: Vec<String>,
+    /// The node's clock, in seconds since 1970.
+    pub clock: i64,
+}
+
+/// A file or directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileReading {
+    /// Absolute path.
+    pub path: String,
+    /// What it is.
+    pub kind: FileKind,
+    /// Permission bits.
+    pub mode: Mode,
+    /// Owner by name; a bare number where no account has it.
+    pub owner: Owner,
+    /// Size in bytes.
+    pub size: u64,
+    /// Digest of a file's content; not computed for trees.
+    pub digest: Option<Digest>,
+    /// Content, where it was asked for.
+    pub text: Option<SecretText>,
+}
+
+/// What a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Link,
+    /// Socket, pipe or device.
+    Other,
+}
+
+/// A running process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessReading {
+    /// Process id.
+    pub pid: u32,
+    /// Command line, the program first.
+    pub arguments: Vec<String>,
+    /// Effective user id.
+    pub uid: u32,
+    /// Start time in clock ticks since boot: tells a restarted process from the same one.
+    pub started: u64,
+    /// Effective capabilities, as the kernel's hexadecimal mask.
+    pub capabilities: String,
+    /// Seccomp mode: 0 off, 1 strict, 2 filter.
+    pub seccomp: u8,
+}
+
+/// A systemd unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitReading {
+    /// `ActiveState`, such as `active`.
+    pub active: String,
+    /// `UnitFileState`, such as `enabled`; empty where there is no file.
+    pub enabled: String,
+    /// When it became active, in microseconds of the monotonic clock.
+    pub since: u64,
+    /// Whether systemd says the unit file changed on disk since it was loaded.
+    pub needs_reload: bool,
+}
+
+/// A container image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageReading {
+    /// Manifest digest the runtime reports.
+    pub digest: Digest,
+    /// Whether it is pinned against garbage collection.
+    pub pinned: bool,
+    /// Digest of the archive kubezt imported it from, where kubezt did.
+    pub archive: Option<Digest>,
+}
+
+/// What was seen on one node at one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Facts {
+    /// The node.
+    pub node: NodeName,
+    /// When, in seconds since 1970 by the operator's clock.
+    pub at: i64,
+    /// What was asked and what was seen.
+    #[serde(with = "pairs")]
+    pub readings: BTreeMap<Read, Reading>,
+}
+
+impl Facts {
+    /// What was seen of this; `None` where it was not asked.
+    pub fn reading(&self, read: &Read) -> Option<&Reading> {
+        self.readings.get(read)
+    }
+
+    /// The file at this path, whether or not its text was asked for; `None` where it is missing or unknown.
+    pub fn file(&self, path: &str) -> Option<&FileReading> {
+        [true, false].into_iter().find_map(|text| {
+            match self.readings.get(&Read::File { path: path.to_owned(), text })? {
+                Reading::File(file) => Some(file),
+                _ => None,
+            }
+        })
+    }
+}
+
+/// JSON has only text keys, so the map travels as a list of pairs.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Read, Reading};
+
+    pub fn serialize<S: Serializer>(map: &BTreeMap<Read, Reading>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Read, Reading>, D::Error> {
+        Ok(Vec::<(Read, Reading)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}

@@ -1,0 +1,183 @@
+//! Ordered steps of actions, with what they interrupt.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::Action;
+use crate::desired::{DesiredBundle, DesiredCertificate, ManifestSet};
+use crate::names::NodeName;
+use crate::{Digest, SecretText};
+
+/// Names a step: `node/what`, or `cluster/what`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(String);
+
+impl StepId {
+    /// Id of a step on a node.
+    pub fn on(node: &NodeName, what: &str) -> Self {
+        Self(format!("{node}/{what}"))
+    }
+
+    /// Id of a step for the whole cluster.
+    pub fn cluster(what: &str) -> Self {
+        Self(format!("cluster/{what}"))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}
+
+/// What has to be done to get from what was seen to what is wanted. Empty on a converged cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Cluster name.
+    pub cluster: NodeName,
+    /// Steps; a step stands after all it needs.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Whether nothing has to be done.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// One step: actions in order at one place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Id.
+    pub id: StepId,
+    /// What it does, for people.
+    pub title: String,
+    /// Node, or `None` for the cluster.
+    pub node: Option<NodeName>,
+    /// What is done.
+    pub operation: Operation,
+    /// Steps of this plan that must have succeeded before.
+    pub needs: Vec<StepId>,
+    /// What running workloads and clients notice. One disruption of a kind happens at a time.
+    pub interrupts: Disruption,
+    /// What changes, for people.
+    pub changes: Vec<Change>,
+}
+
+/// What is done in a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Actions on the step's node; the blobs they name are sent first where they are missing.
+    Node {
+        /// In order.
+        actions: Vec<Action>,
+    },
+    /// Keys are made on the step's node, their public halves signed where the authority lives, chains written back.
+    Certificates {
+        /// Certificates to issue.
+        certificates: Vec<DesiredCertificate>,
+        /// Trust bundles to write once the authorities are known.
+        bundles: Vec<DesiredBundle>,
+    },
+    /// Objects are applied to the API (server-side apply).
+    Apply {
+        /// The objects.
+        manifests: ManifestSet,
+    },
+    /// Something about the whole cluster is waited for.
+    Gate {
+        /// What.
+        gate: Gate,
+        /// At most this many seconds.
+        timeout_seconds: u32,
+    },
+}
+
+/// Something about the whole cluster that can be waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gate {
+    /// The API server on the first control-plane node answers `/readyz` to an authenticated client.
+    ApiReady,
+    /// Every node of the cluster is registered and Ready, and carries its labels and taints.
+    NodesReady,
+    /// Every workload kubezt installed runs at its wanted size.
+    WorkloadsReady,
+    /// A pod on one node reaches a pod on another through a Service name, where a policy allows it.
+    PodsTalk,
+}
+
+/// What running workloads and clients notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disruption {
+    /// Nothing.
+    None,
+    /// An etcd member restarts.
+    EtcdMember,
+    /// An API server restarts.
+    ApiServer,
+    /// A controller manager or scheduler restarts.
+    Controllers,
+    /// kubelet or the container runtime restarts; pods keep running.
+    Kubelet,
+    /// Pod traffic may pause.
+    DataPath,
+}
+
+/// One thing that changes, for people and for change tickets. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// What: a path, a unit, an image, an object.
+    pub subject: String,
+    /// How: `create`, `change`, `remove`, `start`, `restart`, `import`, `issue`, `apply`.
+    pub verb: String,
+    /// Why it is needed, in a few words.
+    pub why: String,
+    /// Unified diff of a public file; empty where there is none to show.
+    pub diff: String,
+}
+
+impl Step {
+    /// The step with every secret content replaced by its digest, for tickets and journals.
+    pub fn redacted(&self) -> Self {
+        let mut step = self.clone();
+        match &mut step.operation {
+            Operation::Node { actions } => actions.iter_mut().for_each(redact),
+            Operation::Apply { manifests } => manifests.objects.iter_mut().for_each(redact_object),
+            Operation::Certificates { .. } | Operation::Gate { .. } => {}
+        }
+        step
+    }
+}
+
+fn redact(action: &mut Action) {
+    if let Action::PutFile { body, sensitivity: crate::desired::Sensitivity::Secret, .. } = action {
+        *body = SecretText::new(format!("sha256:{}", Digest::of(body.expose().as_bytes())));
+    }
+}
+
+fn redact_object(object: &mut serde_json::Value) {
+    if object.get("kind").and_then(serde_json::Value::as_str) != Some("Secret") {
+        return;
+    }
+    for field in ["data", "stringData"] {
+        if let Some(map) = object.get_mut(field).and_then(serde_json::Value::as_object_mut) {
+            for value in map.values_mut() {
+                *value = serde_json::Value::from("redacted");
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The one place YAML is read and written.
+//!
+//! Reading goes through `serde-saphyr`: duplicate keys are refused, input is bounded, and an error shows the
+//! file, the line and a caret. Writing goes through `serde_yaml`.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A YAML document that could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{source_name}: {message}")]
+pub struct YamlError {
+    /// File name as the caller knows it.
+    pub source_name: String,
+    /// What is wrong, with line, column, snippet and caret.
+    pub message: String,
+    /// Line of the mistake, counted from 1, where it is known.
+    pub line: Option<u64>,
+}
+
+/// Reads one YAML document into a typed value; `source_name` is the file name used in errors.
+///
+/// # Errors
+/// Syntax mistakes, duplicate keys, unknown keys (where the type denies them) and wrong types.
+pub fn read<T: DeserializeOwned>(source_name: &str, text: &str) -> Result<T, YamlError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let line = error.location().map(|location| location.line());
+        let place = match line {
+            Some(line) => format!("{source_name}:{line}"),
+            None => source_name.to_owned(),
+        };
+        YamlError { source_name: place, message: error.to_string(), line }
+    })
+}
+
+/// Reads several documents of one stream, separated by `---`, as generic values; empty documents are dropped.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_all(source_name: &str, text: &str) -> Result<Vec<serde_json::Value>, YamlError> {
+    let mut documents = Vec::new();
+    for part in split_documents(text) {
+        let value: serde_json::Value = read(source_name, &part)?;
+        if !value.is_null() {
+            documents.push(value);
+        }
+    }
+    Ok(documents)
+}
+
+/// Writes a value as a YAML document.
+///
+/// # Errors
+/// A value that YAML cannot express, such as a map with composite keys.
+pub fn write<T: Serialize>(value: &T) -> Result<String, YamlError> {
+    serde_yaml::to_string(value).map_err(|error| YamlError {
+        source_name: "output".to_owned(),
+        message: error.to_string(),
+        line: None,
+    })
+}
+
+fn split_documents(text: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for line in text.lines() {
+        if line == "---" || line.starts_with("--- ") {
+            documents.push(String::new());
+        } else if let Some(document) = documents.last_mut() {
+            document.push_str(line);
+            document.push('\n');
+        }
+    }
+    documents.retain(|document| document.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#')));
+    documents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[allow(dead_code)]
+        name: String,
+    }
+
+    #[test]
+    fn mistakes_name_file_and_line() {
+        let error = read::<Sample>("cluster.yaml", "name: a\nnmae: b\n").unwrap_err();
+        assert!(error.source_name.starts_with("cluster.yaml:2"), "{error}");
+        assert!(error.message.contains("nmae"), "{error}");
+        let error = read::<Sample>("cluster.yaml", "name: a\nname: b\n").unwrap_err();
+        assert!(error.message.contains("duplicate"), "{error}");
+    }
+
+    #[test]
+    fn streams_split_into_documents() {
+        let documents = read_all("stream", "a: 1\n---\n---\n# only a comment\n---\nb: 2\n").unwrap();
+        assert_eq!(documents.len(), 2);
+    }
+}

@@ -1,0 +1,401 @@
+//! Whether a certificate has to be issued (again), and why.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::Timestamp;
+use kubezt_model::desired::{AuthorityKind, LeafSpec};
+use serde::Serialize;
+
+use crate::authority::verify_intermediate;
+use crate::inspect::{CertificateChain, CertificateInfo};
+use crate::key::PublicKey;
+use crate::leaf::usage_names;
+use crate::verify::verify_issued_by;
+
+/// The last part of a certificate's life, in which it is renewed: `numerator / denominator`, above 0 and at most 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RenewalFraction {
+    numerator: u32,
+    denominator: u32,
+}
+
+impl RenewalFraction {
+    /// Renew once a third of life is left: a leaf of 30 days has ten days in which renewal may fail unnoticed.
+    pub const THIRD: Self = Self { numerator: 1, denominator: 3 };
+
+    /// A fraction; none where it is 0, above 1 or has no denominator.
+    pub const fn new(numerator: u32, denominator: u32) -> Option<Self> {
+        if numerator == 0 || numerator > denominator { None } else { Some(Self { numerator, denominator }) }
+    }
+
+    /// Whether at most this part of the validity is left.
+    pub(crate) fn is_reached(self, not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
+        let life = i128::from(not_after.as_second()) - i128::from(not_before.as_second());
+        let left = i128::from(not_after.as_second()) - i128::from(now.as_second());
+        left * i128::from(self.denominator) <= life * i128::from(self.numerator)
+    }
+}
+
+impl Default for RenewalFraction {
+    fn default() -> Self {
+        Self::THIRD
+    }
+}
+
+/// Why a certificate has to be issued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum Reason {
+    /// There is none.
+    Missing,
+    /// It belongs to another key than the one on disk.
+    Key,
+    /// Common name or organizations differ.
+    Subject {
+        /// What it says.
+        found: String,
+        /// What it should say.
+        wanted: String,
+    },
+    /// The subject alternative names differ.
+    Names {
+        /// Names it should have and has not.
+        missing: Vec<String>,
+        /// Names it has and should not have.
+        surplus: Vec<String>,
+    },
+    /// It allows other uses than it should.
+    Usage {
+        /// What it allows.
+        found: Vec<String>,
+        /// What it should allow.
+        wanted: Vec<String>,
+    },
+    /// Another authority signed it.
+    Issuer {
+        /// Common name of the authority that should have.
+        wanted: String,
+    },
+    /// The file carries another intermediate than the present one.
+    Chain,
+    /// Its validity has not begun.
+    NotYetValid {
+        /// Start.
+        from: Timestamp,
+    },
+    /// It has expired.
+    Expired {
+        /// End.
+        at: Timestamp,
+    },
+    /// So little of its life is left that it is time.
+    Due {
+        /// End.
+        ends: Timestamp,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str("there is no certificate"),
+            Self::Key => formatter.write_str("it belongs to another key than the one beside it"),
+            Self::Subject { found, wanted } => write!(formatter, "its subject is `{found}`, not `{wanted}`"),
+            Self::Names { missing, surplus } => {
+                formatter.write_str("its names differ:")?;
+                missing.iter().try_for_each(|name| write!(formatter, " +{name}"))?;
+                surplus.iter().try_for_each(|name| write!(formatter, " -{name}"))
+            }
+            Self::Usage { found, wanted } => {
+                write!(formatter, "it is for {}, not for {}", list(found), list(wanted))
+            }
+            Self::Issuer { wanted } => {
+                write!(formatter, "it was not signed by the present `{wanted}` authority")
+            }
+            Self::Chain => formatter.write_str("it is not followed by the present intermediate"),
+            Self::NotYetValid { from } => write!(formatter, "it is not valid before {from}"),
+            Self::Expired { at } => write!(formatter, "it expired at {at}"),
+            Self::Due { ends } => write!(formatter, "it ends at {ends} and is due for renewal"),
+        }
+    }
+}
+
+fn list(words: &[String]) -> String {
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+}
+
+/// Whether a leaf has to be signed (again), and the first reason for it.
+///
+/// `existing` is the chain in the file, none where the file is absent or cannot be read; `key` is the public half of
+/// the key beside it. A leaf that was clipped to the end of its intermediate is not renewed before that intermediate
+/// is: signing it again would gain nothing, and it would be due again at once.
+pub fn needs_issue(
+    existing: Option<&CertificateChain>,
+    leaf: &LeafSpec,
+    intermediate: &CertificateInfo,
+    key: &PublicKey,
+    now: Timestamp,
+    fraction: RenewalFraction,
+) -> Option<Reason> {
+    let Some(chain) = existing else { return Some(Reason::Missing) };
+    let found = chain.first();
+    if found.public_key_digest != key.digest() {
+        return Some(Reason::Key);
+    }
+    content(found, leaf)
+        .or_else(|| {
+            verify_issued_by(found, intermediate)
+                .is_err()
+                .then(|| Reason::Issuer { wanted: intermediate.common_name.clone() })
+        })
+        .or_else(|| {
+            let follows =
+                chain.as_slice().get(1).is_some_and(|next| next.fingerprint == intermediate.fingerprint);
+            (!follows || chain.len() != 2).then_some(Reason::Chain)
+        })
+        .or_else(|| time(found, intermediate.not_after, now, fraction))
+}
+
+/// Whether an intermediate has to be signed (again) by the root, and the first reason for it. See [`needs_issue`].
+pub fn intermediate_needs_issue(
+    existing: Option<&CertificateChain>,
+    kind: AuthorityKind,
+    root: &CertificateInfo,
+    key: &PublicKey,
+    now: Timestamp,
+    fraction: RenewalFraction,
+) -> Option<Reason> {
+    let Some(chain) = existing else { return Some(Reason::Missing) };
+    let found = chain.first();
+    if found.public_key_digest != key.digest() {
+        return Some(Reason::Key);
+    }
+    if found.common_name != kind.as_str() || found.organizations != [root.common_name.clone()] {
+        return Some(Reason::Subject {
+            found: subject(&found.common_name, &found.organizations),
+            wanted: subject(kind.as_str(), std::slice::from_ref(&root.common_name)),
+        });
+    }
+    if verify_intermediate(found, kind, root).is_err() {
+        return Some(Reason::Issuer { wanted: root.common_name.clone() });
+    }
+    time(found, root.not_after, now, fraction)
+}
+
+fn content(found: &CertificateInfo, leaf: &LeafSpec) -> Option<Reason> {
+    let groups = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+    if found.common_name != leaf.common_name || groups(&found.organizations) != groups(&leaf.organizations) {
+        return Some(Reason::Subject {
+            found: subject(&found.common_name, &found.organizations),
+            wanted: subject(&leaf.common_name, &leaf.organizations),
+        });
+    }
+    let has: BTreeSet<String> = (found.dns_names.iter().cloned())
+        .chain(found.ip_addresses.iter().map(ToString::to_string))
+        .chain(found.other_names.iter().cloned())
+        .collect();
+    let wants: BTreeSet<String> =
+        leaf.dns_names.iter().cloned().chain(leaf.ip_addresses.iter().map(ToString::to_string)).collect();
+    if has != wants {
+        return Some(Reason::Names {
+            missing: wants.difference(&has).cloned().collect(),
+            surplus: has.difference(&wants).cloned().collect(),
+        });
+    }
+    let wanted: Vec<String> =
+        ["digitalSignature"].iter().chain(usage_names(leaf.usage)).map(|name| (*name).to_owned()).collect();
+    let mut allows: Vec<String> = found.key_usages.iter().chain(&found.extended_usages).cloned().collect();
+    if found.is_ca {
+        allows.insert(0, "authority".to_owned());
+    }
+    (allows != wanted).then_some(Reason::Usage { found: allows, wanted })
+}
+
+fn subject(common_name: &str, organizations: &[String]) -> String {
+    let mut text = format!("CN={common_name}");
+    for organization in organizations {
+        text.push_str(",O=");
+        text.push_str(organization);
+    }
+    text
+}
+
+fn time(
+    found: &CertificateInfo,
+    issuer_ends: Timestamp,
+    now: Timestamp,
+    fraction: RenewalFraction,
+) -> Option<Reason> {
+    if now > found.not_after {
+        return Some(Reason::Expired { at: found.not_after });
+    }
+    if now < found.not_before {
+        return Some(Reason::NotYetValid { from: found.not_before });
+    }
+    let could_live_longer = found.not_after < issuer_ends;
+    (could_live_longer && found.is_due(now, fraction)).then_some(Reason::Due { ends: found.not_after })
+}
+
+#[cfg(test)]
+mod tests {
+    use kubezt_model::desired::Usage;
+
+    use super::*;
+    use crate::fixtures::{Authority, DAY, HOUR, client, now, public_key, server};
+    use crate::{generate, issue_intermediate, new_root, spki_of};
+
+    const LIFE: std::time::Duration = std::time::Duration::from_secs(720 * 3600);
+
+    fn ask(
+        chain: Option<&CertificateChain>,
+        leaf: &LeafSpec,
+        authority: &Authority,
+        key: &PublicKey,
+        now: Timestamp,
+    ) -> Option<Reason> {
+        needs_issue(chain, leaf, authority.chain.first(), key, now, RenewalFraction::THIRD)
+    }
+
+    #[test]
+    fn a_fresh_leaf_is_left_alone_until_a_third_of_its_life_is_left() {
+        let authority = Authority::new(AuthorityKind::Kubernetes);
+        let key = public_key();
+        let chain = authority.sign(&server(), &key, now(), LIFE).unwrap();
+        let end = chain.first().not_after;
+        let third = (LIFE + crate::authority::BACKDATE) / 3;
+        let second = std::time::Duration::from_secs(1);
+        for (time, wanted) in [
+            (now(), None),
+            (now() - crate::authority::BACKDATE, None),
+            (now() - DAY, Some(Reason::NotYetValid { from: chain.first().not_before })),
+            (end - third - second, None),
+            (end - third, Some(Reason::Due { ends: end })),
+            (end, Some(Reason::Due { ends: end })),
+            (end + second, Some(Reason::Expired { at: end })),
+            (end + 3000 * DAY, Some(Reason::Expired { at: end })),
+        ] {
+            assert_eq!(ask(Some(&chain), &server(), &authority, &key, time), wanted, "{time}");
+        }
+    }
+
+    #[test]
+    fn every_difference_has_its_reason() {
+        let authority = Authority::new(AuthorityKind::Kubernetes);
+        let key = public_key();
+        let chain = authority.sign(&server(), &key, now(), LIFE).unwrap();
+        let change = |change: fn(&mut LeafSpec)| {
+            let mut leaf = server();
+            change(&mut leaf);
+            leaf
+        };
+        for (leaf, words) in [
+            (
+                change(|leaf| leaf.common_name = "other".into()),
+                "its subject is `CN=kube-apiserver`, not `CN=other`",
+            ),
+            (change(|leaf| leaf.organizations = vec!["g".into()]), "not `CN=kube-apiserver,O=g`"),
+            (change(|leaf| leaf.dns_names.push("new".into())), "its names differ: +new"),
+            (
+                change(|leaf| leaf.dns_names.retain(|name| name != "kubernetes")),
+                "its names differ: -kubernetes",
+            ),
+            (change(|leaf| leaf.ip_addresses[0] = "127.0.0.2".parse().unwrap()), "+127.0.0.2 -127.0.0.1"),
+            (
+                change(|leaf| leaf.usage = Usage::Client),
+                "it is for digitalSignature, serverAuth, not for digitalSignature, clientAuth",
+            ),
+            (
+                change(|leaf| leaf.usage = Usage::ServerAndClient),
+                "not for digitalSignature, clientAuth, serverAuth",
+            ),
+        ] {
+            let reason = ask(Some(&chain), &leaf, &authority, &key, now()).unwrap().to_string();
+            assert!(reason.contains(words), "{reason}");
+        }
+        // Order and repetition of names mean nothing.
+        let same = change(|leaf| leaf.dns_names.reverse());
+        assert_eq!(ask(Some(&chain), &same, &authority, &key, now()), None);
+        assert_eq!(ask(None, &server(), &authority, &key, now()), Some(Reason::Missing));
+        assert_eq!(ask(Some(&chain), &server(), &authority, &public_key(), now()), Some(Reason::Key));
+    }
+
+    #[test]
+    fn another_authority_or_chain_is_noticed() {
+        let authority = Authority::new(AuthorityKind::Kubernetes);
+        let key = public_key();
+        let chain = authority.sign(&server(), &key, now(), LIFE).unwrap();
+        let other = Authority::new(AuthorityKind::Kubernetes);
+        assert_eq!(
+            ask(Some(&chain), &server(), &other, &key, now()),
+            Some(Reason::Issuer { wanted: "kubernetes".into() })
+        );
+        let alone = CertificateChain::parse(&chain.first().to_pem()).unwrap();
+        assert_eq!(ask(Some(&alone), &server(), &authority, &key, now()), Some(Reason::Chain));
+        // The intermediate was renewed with its key: the leaf still verifies, but carries the old one.
+        let renewed = issue_intermediate(
+            &authority.root,
+            AuthorityKind::Kubernetes,
+            &spki_of(&authority.key).unwrap(),
+            now() + DAY,
+            365 * DAY,
+        )
+        .unwrap();
+        let authority = Authority { chain: renewed, ..authority };
+        assert_eq!(ask(Some(&chain), &server(), &authority, &key, now() + DAY), Some(Reason::Chain));
+    }
+
+    #[test]
+    fn a_clipped_leaf_waits_for_its_intermediate_and_signing_always_satisfies() {
+        let authority = Authority::new(AuthorityKind::Kubernetes);
+        let key = public_key();
+        let end = authority.chain.first().not_after;
+        for before in [1, 10, 3600, 9 * 86400, 11 * 86400, 31 * 86400, 300 * 86400] {
+            let time = end - std::time::Duration::from_secs(before);
+            let chain = authority.sign(&client(), &key, time, LIFE).unwrap();
+            assert_eq!(ask(Some(&chain), &client(), &authority, &key, time), None, "{before}");
+            let near = end - std::time::Duration::from_secs(1);
+            let clipped = chain.first().not_after == end;
+            assert_eq!(ask(Some(&chain), &client(), &authority, &key, near).is_none(), clipped, "{before}");
+        }
+    }
+
+    #[test]
+    fn intermediates_follow_the_same_rules() {
+        let root = new_root("kubezt first", now(), 10).unwrap();
+        let key = spki_of(&generate().unwrap()).unwrap();
+        let kind = AuthorityKind::Etcd;
+        let chain = issue_intermediate(&root, kind, &key, now(), 365 * DAY).unwrap();
+        let ask = |chain: Option<&CertificateChain>, kind, root: &CertificateInfo, key: &PublicKey, now| {
+            intermediate_needs_issue(chain, kind, root, key, now, RenewalFraction::THIRD)
+        };
+        assert_eq!(ask(Some(&chain), kind, root.info(), &key, now()), None);
+        assert_eq!(ask(None, kind, root.info(), &key, now()), Some(Reason::Missing));
+        assert_eq!(ask(Some(&chain), kind, root.info(), &public_key(), now()), Some(Reason::Key));
+        let subject =
+            ask(Some(&chain), AuthorityKind::FrontProxy, root.info(), &key, now()).unwrap().to_string();
+        assert_eq!(subject, "its subject is `CN=etcd,O=kubezt first`, not `CN=front-proxy,O=kubezt first`");
+        let other = new_root("kubezt first", now(), 10).unwrap();
+        assert!(matches!(ask(Some(&chain), kind, other.info(), &key, now()), Some(Reason::Issuer { .. })));
+        assert_eq!(ask(Some(&chain), kind, root.info(), &key, now() + 240 * DAY), None);
+        let end = chain.first().not_after;
+        assert_eq!(
+            ask(Some(&chain), kind, root.info(), &key, now() + 250 * DAY),
+            Some(Reason::Due { ends: end })
+        );
+        assert_eq!(
+            ask(Some(&chain), kind, root.info(), &key, now() + 366 * DAY),
+            Some(Reason::Expired { at: end })
+        );
+    }
+
+    #[test]
+    fn fractions_have_bounds() {
+        assert_eq!(RenewalFraction::new(1, 3), Some(RenewalFraction::THIRD));
+        for (numerator, denominator) in [(0, 3), (4, 3), (1, 0)] {
+            assert_eq!(RenewalFraction::new(numerator, denominator), None);
+        }
+        let always = RenewalFraction::new(1, 1).unwrap();
+        assert!(always.is_reached(now(), now() + HOUR, now()));
+    }
+}

@@ -1,0 +1,33 @@
+//! From what is wanted and what was seen to what has to be done. Pure: no I/O, no clock.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`facts`] | what must be read from a node to plan it |
+//! | [`steps`] | the install, top to bottom, as one list |
+//! | [`assess`] | what others found due: certificates, trust bundles, API objects |
+//! | [`order`] | which step waits for which |
+//! | [`text`] | a plan as a person reads it |
+
+pub mod assess;
+pub mod facts;
+pub mod order;
+pub mod steps;
+pub mod text;
+
+use std::collections::BTreeMap;
+
+use kubezt_model::NodeName;
+use kubezt_model::desired::Desired;
+use kubezt_model::node::Facts;
+use kubezt_model::plan::Plan;
+
+pub use assess::{Assessment, Due};
+
+/// Plans a cluster: compares every node that was seen, and the API, with what is wanted.
+///
+/// Nodes without facts (unreachable ones) get no steps; whoever gathers facts reports them. On a converged cluster
+/// the plan is empty.
+pub fn plan(desired: &Desired, facts: &BTreeMap<NodeName, Facts>, assessment: &Assessment) -> Plan {
+    let drafts = steps::all(desired, facts, assessment);
+    Plan { cluster: desired.cluster.name.clone(), steps: order::resolve(drafts) }
+}

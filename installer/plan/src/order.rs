@@ -1,0 +1,85 @@
+//! Which step waits for which.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kubezt_model::NodeName;
+use kubezt_model::plan::{Change, Disruption, Operation, Step, StepId};
+
+/// A step with all the steps it would wait for, whether or not they turn out to be in the plan.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Id.
+    pub id: StepId,
+    /// What it does, for people.
+    pub title: String,
+    /// Node, or `None` for the cluster.
+    pub node: Option<NodeName>,
+    /// What is done; `None` where nothing has to be done.
+    pub operation: Option<Operation>,
+    /// Steps it waits for.
+    pub needs: Vec<StepId>,
+    /// What is noticed.
+    pub interrupts: Disruption,
+    /// What changes.
+    pub changes: Vec<Change>,
+}
+
+/// Drops the drafts with nothing to do; a step that waited for one of them waits for what that one waited for.
+/// Drafts come in the order of the install, so a step stands after all it needs.
+pub fn resolve(drafts: Vec<Draft>) -> Vec<Step> {
+    let mut standing: BTreeMap<StepId, BTreeSet<StepId>> = BTreeMap::new();
+    let mut steps = Vec::new();
+    for draft in drafts {
+        let needs: BTreeSet<StepId> =
+            draft.needs.iter().filter_map(|need| standing.get(need)).flatten().cloned().collect();
+        match draft.operation {
+            None => {
+                standing.insert(draft.id, needs);
+            }
+            Some(operation) => {
+                standing.insert(draft.id.clone(), BTreeSet::from([draft.id.clone()]));
+                steps.push(Step {
+                    id: draft.id,
+                    title: draft.title,
+                    node: draft.node,
+                    operation,
+                    needs: needs.into_iter().collect(),
+                    interrupts: draft.interrupts,
+                    changes: draft.changes,
+                });
+            }
+        }
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use kubezt_model::plan::Gate;
+
+    use super::*;
+
+    fn draft(what: &str, needs: &[&str], something: bool) -> Draft {
+        Draft {
+            id: StepId::cluster(what),
+            title: what.to_owned(),
+            node: None,
+            operation: something.then_some(Operation::Gate { gate: Gate::ApiReady, timeout_seconds: 1 }),
+            needs: needs.iter().map(|need| StepId::cluster(need)).collect(),
+            interrupts: Disruption::None,
+            changes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn needs_pass_through_steps_with_nothing_to_do() {
+        let steps = resolve(vec![draft("a", &[], true), draft("b", &["a"], false), draft("c", &["b"], true)]);
+        assert_eq!(steps.len(), 2);
+        assert_eq!(steps[1].needs, [StepId::cluster("a")]);
+    }
+
+    #[test]
+    fn nothing_to_do_is_an_empty_plan() {
+        assert!(resolve(vec![draft("a", &[], false)]).is_empty());
+    }
+}

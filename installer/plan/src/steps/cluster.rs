@@ -1,0 +1,90 @@
+//! Objects in the API, and the gates that prove the cluster works.
+
+use kubezt_model::desired::{Desired, ManifestSet};
+use kubezt_model::plan::{Change, Disruption, Gate, Operation, StepId};
+
+use crate::assess::{Assessment, object_name};
+use crate::order::Draft;
+
+/// The CNI and CoreDNS may have to unpack images and elect leaders on slow disks.
+const READY_TIMEOUT_SECONDS: u32 = 300;
+
+/// Steps for the cluster as a whole; the gates run whenever anything else does.
+pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft]) -> Vec<Draft> {
+    let applies: Vec<(&ManifestSet, Vec<(serde_json::Value, Change)>)> =
+        desired.manifests.iter().map(|set| (set, due_objects(set, assessment))).collect();
+    let anything = nodes.iter().any(|draft| draft.operation.is_some())
+        || applies.iter().any(|(_, due)| !due.is_empty())
+        || !assessment.unready.is_empty();
+    let every = |what: &str| desired.nodes.iter().map(|node| StepId::on(&node.node.name, what)).collect();
+    let control_plane: Vec<StepId> =
+        desired.cluster.control_plane().map(|node| StepId::on(&node.name, "kubelet")).collect();
+
+    let mut drafts = vec![gate("api-ready", "Wait for the API", Gate::ApiReady, control_plane, anything)];
+    let mut before = StepId::cluster("api-ready");
+    let mut sets = Vec::new();
+    for (set, due) in applies {
+        let id = StepId::cluster(&set.name);
+        // Node labels can only be set on nodes that have registered, so that set waits for the first gate below.
+        let needs = if set.name == NODE_OBJECTS {
+            vec![StepId::cluster("nodes-ready")]
+        } else {
+            sets.push(id.clone());
+            vec![before.clone()]
+        };
+        let (objects, changes): (Vec<_>, Vec<_>) = due.into_iter().unzip();
+        let draft = Draft {
+            id: id.clone(),
+            title: format!("Apply {}", set.name),
+            node: None,
+            operation: (!objects.is_empty()).then(|| Operation::Apply {
+                manifests: ManifestSet { name: set.name.clone(), objects },
+            }),
+            needs,
+            interrupts: Disruption::None,
+            changes,
+        };
+        if set.name == NODE_OBJECTS {
+            let mut needs: Vec<StepId> = every("kubelet");
+            needs.extend(every("images"));
+            needs.push(before.clone());
+            drafts.push(gate("nodes-ready", "Wait for nodes", Gate::NodesReady, needs, anything));
+        } else {
+            before = id;
+        }
+        drafts.push(draft);
+    }
+    let workloads = vec![StepId::cluster("nodes-ready"), StepId::cluster(NODE_OBJECTS)];
+    drafts.push(gate("workloads-ready", "Wait for workloads", Gate::WorkloadsReady, workloads, anything));
+    let talk = vec![StepId::cluster("workloads-ready")];
+    drafts.push(gate("pods-talk", "Let a pod talk to a pod", Gate::PodsTalk, talk, anything));
+    drafts
+}
+
+/// Name of the manifest set that holds the nodes' labels; it is the last one.
+pub const NODE_OBJECTS: &str = "nodes";
+
+fn due_objects(set: &ManifestSet, assessment: &Assessment) -> Vec<(serde_json::Value, Change)> {
+    set.objects
+        .iter()
+        .filter_map(|object| {
+            let name = object_name(object);
+            let due = assessment.object(&set.name, &name)?;
+            let change =
+                Change { subject: name, verb: "apply".to_owned(), why: due.why, diff: String::new() };
+            Some((object.clone(), change))
+        })
+        .collect()
+}
+
+fn gate(what: &str, title: &str, gate: Gate, needs: Vec<StepId>, wanted: bool) -> Draft {
+    Draft {
+        id: StepId::cluster(what),
+        title: title.to_owned(),
+        node: None,
+        operation: wanted.then_some(Operation::Gate { gate, timeout_seconds: READY_TIMEOUT_SECONDS }),
+        needs,
+        interrupts: Disruption::None,
+        changes: Vec::new(),
+    }
+}

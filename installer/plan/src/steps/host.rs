@@ -1,0 +1,79 @@
+//! Accounts, directories, kernel parameters, and the components' files.
+
+use kubezt_model::Mode;
+use kubezt_model::action::Action;
+use kubezt_model::desired::OnChange;
+use kubezt_model::names::Owner;
+use kubezt_model::node::{FileKind, Read, Reading};
+use kubezt_model::plan::Disruption;
+
+use super::NodeContext;
+use super::draft::Actions;
+use super::files::put_files;
+use crate::order::Draft;
+
+/// Accounts, directories and kernel parameters.
+pub(super) fn host(context: &NodeContext<'_>) -> Draft {
+    let mut actions = Actions::default();
+    for user in &context.desired.users {
+        let seen = context.reading(&Read::User { name: user.name.clone() });
+        if *seen != Reading::User(user.uid) {
+            let action = Action::EnsureUser { name: user.name.clone(), uid: user.uid };
+            actions.add(action, "create", &format!("account {}", user.name), "");
+        }
+    }
+    for directory in &context.desired.directories {
+        let why = match context.facts.file(&directory.path) {
+            None => "missing".to_owned(),
+            Some(file) if file.kind != FileKind::Directory => "not a directory".to_owned(),
+            Some(file) if file.mode != directory.mode => format!("mode {}", file.mode),
+            Some(file) if file.owner != directory.owner => format!("owner {}", file.owner),
+            Some(_) => continue,
+        };
+        let action = Action::EnsureDirectory {
+            path: directory.path.clone(),
+            mode: directory.mode,
+            owner: directory.owner.clone(),
+        };
+        actions.add(action, "create", &directory.path, why);
+    }
+    let kernel = |on_change: &OnChange| *on_change == OnChange::LoadSysctls;
+    put_files(context, &mut actions, kernel);
+    let unset: Vec<&str> = context
+        .desired
+        .sysctls
+        .iter()
+        .filter(|(key, value)| {
+            *context.reading(&Read::Sysctl { key: (*key).clone() }) != Reading::Text((*value).clone())
+        })
+        .map(|(key, _)| key.as_str())
+        .collect();
+    if !unset.is_empty() {
+        for file in context.desired.files.iter().filter(|file| kernel(&file.on_change)) {
+            let action = Action::LoadSysctls { path: file.path.clone() };
+            actions.add(action, "change", "kernel parameters", unset.join(", "));
+        }
+    }
+    actions.into_draft(context, "host", "Prepare the host", Vec::new(), Disruption::None)
+}
+
+/// Files of the components.
+pub(super) fn components(context: &NodeContext<'_>) -> Draft {
+    let mut actions = Actions::default();
+    for component in &context.desired.components {
+        let verb = match context.facts.file(&component.path) {
+            None => "create",
+            Some(file) if file.digest != Some(component.digest) || file.mode != component.mode => "change",
+            Some(file) if file.owner != Owner::root() => "change",
+            Some(_) => continue,
+        };
+        let action = Action::InstallBlob {
+            digest: component.digest,
+            path: component.path.clone(),
+            mode: Mode::new(component.mode.bits()),
+        };
+        actions.add(action, verb, &component.path, component.component.clone());
+    }
+    let needs = vec![context.id("host")];
+    actions.into_draft(context, "components", "Install components", needs, Disruption::None)
+}

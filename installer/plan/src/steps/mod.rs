@@ -1,0 +1,93 @@
+//! The install, top to bottom, as one list.
+//!
+//! | step | on | waits for |
+//! |---|---|---|
+//! | `host` | every node | |
+//! | `components` | every node | `host` |
+//! | `services` | every node | `components` |
+//! | `images` | every node | `services` |
+//! | `authorities` | the first control-plane node | its `host` |
+//! | `certificates` | every node | `authorities`, `host` |
+//! | `configuration` | every node | `certificates` |
+//! | `control-plane` | control-plane nodes | `images`, `configuration` |
+//! | `kubelet` | every node | `services`, `configuration`, and its `control-plane` |
+//! | `api-ready` | cluster | `kubelet` of the control plane |
+//! | one step a manifest set | cluster | `api-ready` and the set before it |
+//! | `nodes-ready` | cluster | every `kubelet`, every `images`, every set |
+//! | `workloads-ready`, `pods-talk` | cluster | `nodes-ready` |
+
+mod certificates;
+mod cluster;
+mod draft;
+mod files;
+mod host;
+mod kubelet;
+mod services;
+
+use std::collections::BTreeMap;
+
+use kubezt_model::NodeName;
+use kubezt_model::desired::{Desired, DesiredNode};
+use kubezt_model::node::{Facts, Read, Reading};
+use kubezt_model::plan::StepId;
+
+use crate::assess::Assessment;
+use crate::order::Draft;
+
+/// What a node step is decided from.
+pub(crate) struct NodeContext<'a> {
+    pub desired: &'a DesiredNode,
+    pub facts: &'a Facts,
+    pub assessment: &'a Assessment,
+    /// The node whose intermediates sign.
+    pub authority: &'a NodeName,
+}
+
+impl NodeContext<'_> {
+    pub(crate) fn name(&self) -> &NodeName {
+        &self.desired.node.name
+    }
+
+    pub(crate) fn reading(&self, read: &Read) -> &Reading {
+        // A reading that was not taken is as good as nothing there: the action is idempotent, so planning it is safe.
+        self.facts.reading(read).unwrap_or(&Reading::Missing)
+    }
+
+    pub(crate) fn id(&self, what: &str) -> StepId {
+        StepId::on(self.name(), what)
+    }
+
+    pub(crate) fn restart_is_owed(&self, unit: &str) -> bool {
+        self.facts.file(&crate::facts::owed_restart(unit)).is_some()
+    }
+}
+
+/// Every step of the install, with or without something to do.
+pub(crate) fn all(desired: &Desired, facts: &BTreeMap<NodeName, Facts>, assessment: &Assessment) -> Vec<Draft> {
+    let Some(authority) = desired.cluster.control_plane().next().map(|node| node.name.clone()) else {
+        return Vec::new();
+    };
+    let contexts: Vec<NodeContext<'_>> = desired
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let facts = facts.get(&node.node.name)?;
+            Some(NodeContext { desired: node, facts, assessment, authority: &authority })
+        })
+        .collect();
+    let node_steps: [fn(&NodeContext<'_>) -> Draft; 9] = [
+        host::host,
+        host::components,
+        services::services,
+        services::images,
+        certificates::authorities,
+        certificates::certificates,
+        files::configuration,
+        files::control_plane,
+        kubelet::kubelet,
+    ];
+    let mut drafts: Vec<Draft> =
+        node_steps.iter().flat_map(|step| contexts.iter().map(|context| step(context))).collect();
+    drafts.extend(cluster::steps(desired, assessment, &drafts));
+    drafts
+}

@@ -1,0 +1,53 @@
+//! The container runtime, kubezt's own node service, and images.
+
+use kubezt_model::action::{Action, Condition};
+use kubezt_model::desired::OnChange;
+use kubezt_model::node::{Read, Reading};
+use kubezt_model::plan::Disruption;
+
+use super::NodeContext;
+use super::draft::Actions;
+use super::files::put_files;
+use super::kubelet::{KUBELET, keep_units_current};
+use crate::order::Draft;
+
+/// Unit of the container runtime.
+const CONTAINERD: &str = "containerd.service";
+
+/// Everything that runs as a unit, but kubelet, which comes last.
+pub(super) fn services(context: &NodeContext<'_>) -> Draft {
+    let mut actions = Actions::default();
+    let mut interrupts = Disruption::None;
+    for unit in context.desired.units.iter().filter(|unit| *unit != KUBELET) {
+        let wanted = OnChange::Restart(unit.clone());
+        let changed = put_files(context, &mut actions, |on_change| *on_change == wanted);
+        if keep_units_current(context, &mut actions, unit, changed) && unit == CONTAINERD {
+            interrupts = Disruption::Kubelet;
+        }
+    }
+    if !actions.is_empty() && context.desired.units.iter().any(|unit| unit == CONTAINERD) {
+        actions.follow(Action::Wait {
+            condition: Condition::SocketOpen { path: "/run/containerd/containerd.sock".to_owned() },
+            timeout_seconds: 60,
+        });
+    }
+    let needs = vec![context.id("components")];
+    actions.into_draft(context, "services", "Start services", needs, interrupts)
+}
+
+/// Images, imported without a registry and pinned against garbage collection.
+pub(super) fn images(context: &NodeContext<'_>) -> Draft {
+    let mut actions = Actions::default();
+    for image in &context.desired.images {
+        let why = match context.reading(&Read::Image { reference: image.reference.clone() }) {
+            Reading::Image(seen) if !seen.pinned => "not pinned",
+            Reading::Image(seen) if seen.archive != Some(image.digest) => "another build",
+            Reading::Image(_) => continue,
+            _ => "missing",
+        };
+        let action = Action::ImportImage { digest: image.digest, reference: image.reference.clone() };
+        actions.add(action, "import", &image.reference, why);
+    }
+    let needs = vec![context.id("services")];
+    actions.into_draft(context, "images", "Import images", needs, Disruption::None)
+}
