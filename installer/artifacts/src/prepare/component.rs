@@ -1,0 +1,361 @@
+//! One component: compiled or downloaded, its images pulled or assembled, everything kept under a key of its inputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use kubezt_model::Digest;
+use kubezt_model::cluster::ArtifactSource;
+
+use super::{Progress, Run};
+use crate::cache::{Blob, Record};
+use crate::catalogue::Component;
+use crate::hashing::digest_parts;
+use crate::image::{ImageConfig, assemble_blob};
+use crate::layer::{Content, Layer};
+use crate::recipe::{Architecture, BaseRecipe, Format, ImageRecipe};
+use crate::release::{Downloader, extract};
+use crate::source::{Build, FLAGS};
+use crate::{Error, base, registry};
+
+/// Raised when the same input is to give other bytes, so that what older versions cached is not used.
+const FORMAT: &str = "2";
+
+/// One component in a run.
+pub(super) struct One<'a> {
+    pub(super) run: &'a Run<'a>,
+    pub(super) component: &'a Component,
+    pub(super) architecture: Architecture,
+}
+
+impl One<'_> {
+    /// Programs and charts of the component, from the cache or made now.
+    pub(super) async fn built(&self) -> Result<Record, Error> {
+        let recipe = &self.component.recipe;
+        let what = match self.run.source {
+            ArtifactSource::Source => "compile",
+            ArtifactSource::Release => "download",
+        };
+        let key = match (&self.run.go, &recipe.module) {
+            (Some(go), Some(module)) => {
+                let described =
+                    json(&(module, &recipe.binaries, &recipe.tools, &self.component.pin.version))?;
+                self.key(&["source", &go.version, FLAGS, &described])
+            }
+            (Some(_), None) => return Err(self.no_source("it", "it has no `module`")),
+            (None, _) => {
+                let described =
+                    json(&(&recipe.downloads, &recipe.binaries, &recipe.tools, &self.component.pin))?;
+                self.key(&["release", &described])
+            }
+        };
+        self.cached(&key, what, async |workspace| match (&self.run.go, &recipe.module) {
+            (Some(go), Some(module)) => {
+                let build = Build::prepare(go, self.component, module, self.architecture, workspace)?;
+                self.compile(&build, workspace).await
+            }
+            _ => self.download(workspace).await,
+        })
+        .await
+    }
+
+    async fn compile(&self, build: &Build<'_>, workspace: &Path) -> Result<Record, Error> {
+        let programs = build.compile(&workspace.join("out")).await?;
+        let mut charts = BTreeMap::new();
+        for (name, tool) in &self.component.recipe.tools {
+            if let Some(folder) = &tool.chart {
+                charts.insert(name.clone(), build.module_folder().await?.join(folder));
+            }
+        }
+        self.adopt(programs, charts, workspace).await
+    }
+
+    async fn download(&self, workspace: &Path) -> Result<Record, Error> {
+        let recipe = &self.component.recipe;
+        let pin = &self.component.pin;
+        // What an image that is pulled would have held is not needed.
+        let assembled = recipe.images.iter().filter(|(name, _)| !pin.images.contains_key(*name));
+        let mut needed: BTreeSet<_> = assembled.flat_map(|(_, image)| image.binaries.keys()).collect();
+        needed.extend(recipe.files.iter().map(|file| &file.binary));
+        needed.extend(recipe.tools.values().filter_map(|tool| tool.binary.as_ref()));
+
+        let mut members: BTreeMap<&str, BTreeMap<String, PathBuf>> = BTreeMap::new();
+        let mut programs = BTreeMap::new();
+        let mut charts = BTreeMap::new();
+        for name in needed {
+            let binary = &recipe.binaries[name];
+            let download = binary.download.as_deref();
+            let download = download.ok_or_else(|| self.no_source(name, "its recipe names no download"))?;
+            let path = workspace.join("out").join(name);
+            let member = self.expand(binary.member.as_deref().unwrap_or_default());
+            members.entry(download).or_default().insert(member, path.clone());
+            programs.insert(name.clone(), path);
+        }
+        for (name, tool) in recipe.tools.iter().filter(|(_, tool)| tool.chart.is_some()) {
+            let download = tool.download.as_deref();
+            let download = download.ok_or_else(|| self.no_source(name, "its recipe names no download"))?;
+            let path = workspace.join("charts").join(name);
+            let member = self.expand(tool.member.as_deref().unwrap_or_default());
+            members.entry(download).or_default().insert(member, path.clone());
+            charts.insert(name.clone(), path);
+        }
+        if members.is_empty() {
+            return Ok(Record::default());
+        }
+        let downloader = Downloader::new()?;
+        for (name, members) in members {
+            let download = &recipe.downloads[name];
+            let url = self.expand(&download.url);
+            let wanted = match pin.downloads.get(name) {
+                Some(digests) => Some(*digests.get(&self.architecture).ok_or_else(|| {
+                    self.no_source(name, &format!("the lock has no digest of it for {}", self.architecture))
+                })?),
+                // Only charts may come without: the digest of the chart itself is checked.
+                None => None,
+            };
+            let file = workspace.join(format!("download-{name}"));
+            downloader.fetch(&url, wanted, &file, &|bytes, total| self.received(bytes, total)).await?;
+            match download.format {
+                Format::TarGz => blocking(move || extract(&file, &members)).await?,
+                Format::File => {
+                    for target in members.into_values() {
+                        let parent = target.parent().unwrap_or(workspace);
+                        fs_err::create_dir_all(parent)
+                            .and_then(|()| fs_err::copy(&file, &target))
+                            .map_err(Error::file("cannot keep a download"))?;
+                    }
+                }
+            }
+        }
+        self.adopt(programs, charts, workspace).await
+    }
+
+    /// Moves programs and packed charts into the cache.
+    async fn adopt(
+        &self,
+        programs: BTreeMap<String, PathBuf>,
+        charts: BTreeMap<String, PathBuf>,
+        workspace: &Path,
+    ) -> Result<Record, Error> {
+        let cache = self.run.cache.clone();
+        let name = self.component.recipe.name.clone();
+        let pins = self.component.pin.charts.clone();
+        let workspace = workspace.to_owned();
+        blocking(move || {
+            let mut record = Record::default();
+            for (name, path) in programs {
+                record.0.insert(name, cache.adopt(&path, true)?);
+            }
+            for (tool, folder) in charts {
+                let packed = workspace.join(format!("{tool}.tgz"));
+                let found =
+                    pack_chart(&folder, &name, &packed).map_err(Error::file("cannot pack a chart"))?;
+                match pins.get(&tool) {
+                    Some(wanted) if *wanted == found => {}
+                    wanted => {
+                        let wanted = wanted.copied().unwrap_or(Digest::from_bytes([0; 32]));
+                        return Err(Error::WrongDigest {
+                            what: format!("the chart `{tool}`"),
+                            wanted,
+                            found,
+                        });
+                    }
+                }
+                record.0.insert(chart_key(&tool), cache.adopt(&packed, false)?);
+            }
+            Ok(record)
+        })
+        .await
+    }
+
+    pub(super) async fn image(&self, name: &str, image: &ImageRecipe, built: &Record) -> Result<Blob, Error> {
+        let reference = self.expand(&image.reference);
+        let pinned =
+            self.component.pin.images.get(name).filter(|_| self.run.source == ArtifactSource::Release);
+        let record = if let Some(index) = pinned {
+            let key = self.key(&["pull", &reference, &index.to_string()]);
+            self.cached(&key, &reference, async |workspace| {
+                let downloader = Downloader::new()?;
+                let received = |bytes, total| self.received(bytes, total);
+                let (archive, blob) =
+                    registry::pull(&downloader, &reference, *index, self.architecture, workspace, &received)
+                        .await?;
+                self.run.cache.adopt_hashed(&archive, blob, false).map(only)
+            })
+            .await?
+        } else {
+            let mut inputs = vec!["image".to_owned(), reference.clone(), json(image)?];
+            for binary in image.binaries.keys() {
+                inputs.push(self.named(built, binary)?.digest.to_string());
+            }
+            let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
+            let key = self.key(&inputs);
+            self.cached(&key, &reference, async |workspace| self.assemble(image, built, workspace).await)
+                .await?
+        };
+        self.named(&record, IMAGE)
+    }
+
+    async fn assemble(&self, image: &ImageRecipe, built: &Record, workspace: &Path) -> Result<Record, Error> {
+        let config = ImageConfig {
+            reference: self.expand(&image.reference),
+            architecture: self.architecture,
+            user: image.user.clone(),
+            entrypoint: image.entrypoint.clone(),
+            arguments: image.arguments.clone(),
+            environment: image.environment.clone(),
+            working_directory: image.working_directory.clone(),
+        };
+        let mut layer = match &image.base {
+            Some(base) => self.base_layer(base, &config.reference, workspace).await?,
+            None => Layer::new(),
+        };
+        for (binary, path) in &image.binaries {
+            let blob = self.named(built, binary)?;
+            layer.add(path, 0o755, Content::File(self.run.cache.blob_path(&blob.digest)));
+        }
+        let cache = self.run.cache.clone();
+        let workspace = workspace.to_owned();
+        blocking(move || {
+            let (archive, blob) = assemble_blob(&config, &layer, &workspace)
+                .map_err(Error::file("cannot assemble an image"))?;
+            cache.adopt_hashed(&archive, blob, false).map(only)
+        })
+        .await
+    }
+
+    async fn base_layer(
+        &self,
+        recipe: &BaseRecipe,
+        reference: &str,
+        workspace: &Path,
+    ) -> Result<Layer, Error> {
+        let (Some(go), Some(module)) = (&self.run.go, &self.component.recipe.module) else {
+            return Err(self.no_source(reference, "an image with a `base` needs the files of its `module`"));
+        };
+        let build = Build::prepare(go, self.component, module, self.architecture, workspace)?;
+        let module = build.module_folder().await?;
+        let root = base::bootstrap(recipe, reference, self.architecture, workspace).await?;
+        let recipe = recipe.clone();
+        blocking(move || base::layer(&recipe, &root, &module)).await
+    }
+
+    /// The record of a key, from the cache or made by `make` while no other run makes it.
+    async fn cached(
+        &self,
+        key: &Digest,
+        what: &str,
+        make: impl AsyncFnOnce(&Path) -> Result<Record, Error>,
+    ) -> Result<Record, Error> {
+        let cache = &self.run.cache;
+        if let Some(record) = cache.record(key) {
+            return Ok(record);
+        }
+        let component = || self.component.recipe.name.clone();
+        let report = self.run.progress;
+        let started = Instant::now();
+        let workspace = cache.workspace(key, || report(Progress::Waiting { component: component() })).await?;
+        // Another run may have made it while this one waited.
+        if let Some(record) = cache.record(key) {
+            return Ok(record);
+        }
+        // The semaphore is never closed, so a turn always comes.
+        let _turn = self.run.turns.acquire().await;
+        report(Progress::Started { component: component(), what: what.to_owned() });
+        let record = make(workspace.path()).await?;
+        cache.keep_record(key, &record, workspace.path())?;
+        let seconds = started.elapsed().as_secs_f64();
+        report(Progress::Finished { component: component(), what: what.to_owned(), seconds });
+        Ok(record)
+    }
+
+    /// Key of something made from these inputs, this component's module and this architecture.
+    fn key(&self, inputs: &[&str]) -> Digest {
+        let head = [FORMAT, self.architecture.as_str(), &self.component.recipe.name];
+        let module =
+            self.component.module_files.iter().flat_map(|(path, bytes)| [path.as_bytes(), bytes.as_slice()]);
+        digest_parts(head.iter().chain(inputs).map(|part| part.as_bytes()).chain(module))
+    }
+
+    pub(super) fn named(&self, record: &Record, name: &str) -> Result<Blob, Error> {
+        record.0.get(name).copied().ok_or_else(|| self.no_source(name, "its recipe gives no way to make it"))
+    }
+
+    fn expand(&self, template: &str) -> String {
+        self.component.expand(template, self.architecture)
+    }
+
+    fn received(&self, bytes: u64, total: Option<u64>) {
+        (self.run.progress)(Progress::Received {
+            component: self.component.recipe.name.clone(),
+            bytes,
+            total,
+        });
+    }
+
+    fn no_source(&self, what: &str, hint: &str) -> Error {
+        Error::NoSource {
+            component: self.component.recipe.name.clone(),
+            what: what.to_owned(),
+            from: self.run.source,
+            hint: hint.to_owned(),
+        }
+    }
+}
+
+const IMAGE: &str = "image";
+
+fn only(blob: Blob) -> Record {
+    Record([(IMAGE.to_owned(), blob)].into())
+}
+
+/// Charts and programs share a record; no program has a colon in its name.
+pub(super) fn chart_key(tool: &str) -> String {
+    format!("chart:{tool}")
+}
+
+/// Packs a chart folder as Helm reads it. Returns the digest of the tar inside, which depends on the chart's files alone.
+fn pack_chart(folder: &Path, name: &str, packed: &Path) -> std::io::Result<Digest> {
+    let mut layer = Layer::new();
+    layer.add_tree(folder, name, &|_| true)?;
+    layer.restore_modes(name);
+    let tar = layer.write(Vec::new())?;
+    let digest = Digest::of(&tar);
+    let mut encoder =
+        flate2::write::GzEncoder::new(fs_err::File::create(packed)?, flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, &tar)?;
+    encoder.finish()?;
+    Ok(digest)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::file("cannot describe a build")(error.into()))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::Worker)?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_chart_has_the_same_digest_wherever_it_comes_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let chart = folder.path().join("chart");
+        fs_err::create_dir_all(chart.join("templates")).unwrap();
+        fs_err::write(chart.join("Chart.yaml"), b"name: a\n").unwrap();
+        let packed = folder.path().join("a.tgz");
+        let first = pack_chart(&chart, "a", &packed).unwrap();
+        // Go's module cache is read-only; an unpacked archive is not.
+        fs_err::set_permissions(chart.join("Chart.yaml"), std::fs::Permissions::from_mode(0o444)).unwrap();
+        assert_eq!(first, pack_chart(&chart, "a", &packed).unwrap());
+        fs_err::write(chart.join("templates/b.yaml"), b"b").unwrap();
+        assert_ne!(first, pack_chart(&chart, "a", &packed).unwrap());
+    }
+}
