@@ -1,0 +1,312 @@
+//! Every command and flag, defined once: help, completions and documentation come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turns bare Linux nodes into a hardened, zero-trust Kubernetes cluster over SSH, and proves that it is one.
+#[derive(Debug, Parser)]
+#[command(name = "kubezt", version, about, max_term_width = 110, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done or compliant, 1 findings or failed nodes, 2 usage or bad input, \
+3 environment, 4 partial and resumable, 5 the plan has changes (plan --exit-code), 70 bug")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what install would change on every node, and change nothing
+    Plan(PlanArgs),
+    /// Bring the nodes to the wanted state, then verify
+    Install(InstallArgs),
+    /// Judge every requirement of the profile on the running cluster, with evidence
+    Verify(VerifyArgs),
+    /// Write everything that would be put on the nodes into a folder, without touching a node
+    Render(RenderArgs),
+    /// Show the nodes' host keys and record them after confirmation
+    Trust(TrustArgs),
+    /// List the profiles, or show what one of them settles
+    Profile(ProfileArgs),
+    /// Explain a requirement or a control: why, how it is set, checked and mended
+    Explain(ExplainArgs),
+    /// Show when certificates expire, or renew them
+    Certs(CertsArgs),
+    /// Show nodes, components and certificates of the running cluster
+    Status(StatusArgs),
+    /// Write a kubeconfig with a short-lived credential under a name
+    Kubeconfig(KubeconfigArgs),
+    /// Obtain components and images ahead of an install
+    Images(ImagesArgs),
+    /// Show version, cryptographic module and SSH algorithms
+    Version,
+    /// What runs on the nodes
+    #[command(hide = true)]
+    Node(NodeArgs),
+    /// What runs in probe pods
+    #[command(hide = true)]
+    Probe(ProbeArgs),
+}
+
+/// Which cluster.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterArgs {
+    /// Cluster file
+    #[arg(short = 'f', long = "file", default_value = "cluster.yaml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Profile, in place of the cluster file's
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+}
+
+/// Where the passphrase of the operator's secrets comes from.
+#[derive(Debug, Clone, Args)]
+pub struct PassphraseArgs {
+    /// File holding the passphrase of the operator's secrets, in place of the cluster file's; asked for on a terminal otherwise
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+    /// How the plan is written
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Exit with 5 where the plan has changes, with 0 where it has none
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Leave the diffs of files out
+    #[arg(long)]
+    pub summary: bool,
+}
+
+/// `install`
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+    /// How progress is written
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Leave out the verification at the end
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Write a report of the verification: json=FILE (may be given several times)
+    #[arg(long = "report", value_name = "FORMAT=FILE")]
+    pub reports: Vec<String>,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Write a report: json=FILE (may be given several times)
+    #[arg(long = "report", value_name = "FORMAT=FILE")]
+    pub reports: Vec<String>,
+    /// Leave out the probes, which make and remove a namespace
+    #[arg(long)]
+    pub no_probes: bool,
+    /// Show passed requirements as well
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// `render`
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    #[command(flatten)]
+    pub passphrase: PassphraseArgs,
+    /// Folder to write into; a folder a node, and `cluster` for what goes into the API
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+/// `trust`
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Record without asking; for use where the fingerprints were compared before
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `profile`
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ProfileCommand,
+}
+
+/// Commands of `profile`.
+#[derive(Debug, Subcommand)]
+pub enum ProfileCommand {
+    /// List the profiles
+    List,
+    /// Show the requirements and settings of a profile
+    Show {
+        /// Profile name
+        name: String,
+    },
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Requirement id (api-anonymous) or control id (V-242390)
+    pub id: String,
+}
+
+/// `certs`
+#[derive(Debug, Args)]
+pub struct CertsArgs {
+    /// What to do; without it the certificates are listed
+    #[command(subcommand)]
+    pub command: Option<CertsCommand>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Commands of `certs`.
+#[derive(Debug, Subcommand)]
+pub enum CertsCommand {
+    /// Issue every leaf certificate anew, keeping the keys; what can reload is not restarted
+    Renew {
+        #[command(flatten)]
+        passphrase: PassphraseArgs,
+    },
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// How it is written
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// `kubeconfig`
+#[derive(Debug, Args)]
+pub struct KubeconfigArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Name the credential carries, as it appears in the audit log
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// Group the credential carries
+    #[arg(long, default_value = "kubezt:cluster-admins", value_name = "GROUP")]
+    pub group: String,
+    /// Hours the credential lives, 1 to 24
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=24))]
+    pub hours: u32,
+    /// File to write (0600)
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// `images`
+#[derive(Debug, Args)]
+pub struct ImagesArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ImagesCommand,
+}
+
+/// Commands of `images`.
+#[derive(Debug, Subcommand)]
+pub enum ImagesCommand {
+    /// Obtain every component of a cluster into the cache
+    Build {
+        /// How components are obtained
+        #[arg(long, value_enum, default_value_t = SourceArg::Release)]
+        source: SourceArg,
+        /// Only these components
+        components: Vec<String>,
+    },
+}
+
+/// How components are obtained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SourceArg {
+    /// Upstream archives and binaries over HTTPS
+    Release,
+    /// Compiled from pinned Go modules
+    Source,
+}
+
+/// `node`
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: NodeCommand,
+}
+
+/// Commands of `node`.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Speak the framed protocol on standard input and output
+    Link,
+    /// Connect standard input and output to a TCP address
+    Dial {
+        /// `address:port`
+        address: String,
+    },
+    /// Pass loopback connections on to the API servers
+    Serve {
+        /// Configuration file
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// `probe`
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ProbeCommand,
+}
+
+/// Commands of `probe`.
+#[derive(Debug, Subcommand)]
+pub enum ProbeCommand {
+    /// Accept TCP connections
+    Listen {
+        /// Port
+        #[arg(long)]
+        port: u16,
+    },
+    /// Connect to a TCP address, again and again until it works or time is up
+    Connect {
+        /// `host:port`
+        target: String,
+        /// Seconds to try
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+}

@@ -1,0 +1,213 @@
+//! Resolved cluster, rendered files and components become the desired state.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use kubezt_artifacts::{Architecture, Catalogue, Prepared, Progress};
+use kubezt_engine::link::{BlobSource, NodeProgram};
+use kubezt_model::cluster::{ArtifactSource, Role};
+use kubezt_model::desired::{ComponentFile, ComponentImage, Desired, DesiredNode, ManifestSet, Node};
+use kubezt_model::{Digest, Mode, SecretText};
+use kubezt_render::{Input, Secrets, Templates};
+use serde_json::{Value, json};
+
+use crate::chart;
+use crate::context::{self, Context};
+use crate::failure::Failure;
+use crate::printer::Printer;
+
+/// Image the probe pods run: kubezt itself, so that nothing foreign is needed to try the data path.
+const PROBE_IMAGE: &str = concat!("kubezt.dev/kubezt:", env!("CARGO_PKG_VERSION"));
+
+/// This very program. The link keeps naming the running file also when it was replaced on disk meanwhile.
+const PROGRAM: &str = "/proc/self/exe";
+
+/// Architecture of the nodes: that of this program, which runs on them too.
+const ARCHITECTURE: Architecture =
+    if cfg!(target_arch = "aarch64") { Architecture::Arm64 } else { Architecture::Amd64 };
+
+/// Where the node service's program goes.
+const PROGRAM_PATH: &str = "/usr/local/bin/kubezt";
+
+/// Manifest set that holds the nodes' own labels.
+const NODE_OBJECTS: &str = "nodes";
+
+/// The desired state, and where the content of every blob it names is.
+pub struct Assembled {
+    /// What is wanted.
+    pub desired: Desired,
+    /// Content on this machine.
+    pub blobs: BTreeMap<Digest, BlobSource>,
+}
+
+/// Reference of the image the probe pods run.
+pub fn probe_image() -> &'static str {
+    PROBE_IMAGE
+}
+
+/// Puts everything together; components come from the cache, or are obtained first.
+pub async fn assemble(
+    context: &Context,
+    encryption_key: &SecretText,
+    program: &NodeProgram,
+    printer: Printer,
+) -> Result<Assembled, Failure> {
+    let templates = context::templates()?;
+    let prepared = components(context.file.spec.artifacts.source, &[], printer).await?;
+    let probe = kubezt_artifacts::program_image(
+        &cache()?,
+        ARCHITECTURE,
+        Path::new(PROGRAM),
+        program.digest(),
+        PROBE_IMAGE,
+    )
+    .await
+    .map_err(Failure::environment)?;
+    let images = image_names(&prepared);
+    let secrets = Secrets { encryption_key: encryption_key.clone() };
+    let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };
+    let mut nodes = Vec::new();
+    let mut errors = Vec::new();
+    for node in &context.cluster.nodes {
+        match kubezt_render::render_node(&templates, &input, node) {
+            Ok(mut desired) => {
+                add_components(&mut desired, node, &prepared, &probe, program)?;
+                nodes.push(desired);
+            }
+            Err(error) => errors.push(format!("{}: {error}", node.name)),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Failure::usage(errors.join("\nerror: ")));
+    }
+    let manifests = manifests(&templates, &input, &prepared).await?;
+    let mut blobs: BTreeMap<Digest, BlobSource> = BTreeMap::new();
+    let mut add = |digest: Digest, path: &Path, size: u64| {
+        blobs.insert(digest, BlobSource { path: path.to_owned(), digest, size });
+    };
+    prepared.node_files.iter().for_each(|file| add(file.digest, &file.blob, file.size));
+    prepared.images.iter().for_each(|image| add(image.digest, &image.blob, image.size));
+    add(probe.digest, &probe.blob, probe.size);
+    add(program.digest(), Path::new(PROGRAM), program.size());
+    Ok(Assembled { desired: Desired { cluster: context.cluster.clone(), nodes, manifests }, blobs })
+}
+
+/// The desired state without components or charts, for commands that neither install nor plan.
+pub fn outline(context: &Context) -> Result<Desired, Failure> {
+    let templates = context::templates()?;
+    let images = catalogue()?.image_names(ARCHITECTURE);
+    let secrets = Secrets { encryption_key: SecretText::new(String::new()) };
+    let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };
+    let nodes = context
+        .cluster
+        .nodes
+        .iter()
+        .map(|node| kubezt_render::render_node(&templates, &input, node))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Failure::usage)?;
+    Ok(Desired { cluster: context.cluster.clone(), nodes, manifests: Vec::new() })
+}
+
+/// The embedded component recipes.
+pub fn catalogue() -> Result<Catalogue, Failure> {
+    Catalogue::embedded().map_err(Failure::usage)
+}
+
+/// Obtains components; none named means all that clusters need.
+pub async fn components(source: ArtifactSource, wanted: &[String], printer: Printer) -> Result<Prepared, Failure> {
+    let catalogue = catalogue()?;
+    let wanted: Vec<&str> =
+        if wanted.is_empty() { catalogue.installed() } else { wanted.iter().map(String::as_str).collect() };
+    let report = move |progress: Progress| {
+        if let Progress::Finished { component, what, seconds } = progress {
+            printer.note(&format!("{component}: {what} ({seconds:.0} s)"));
+        }
+    };
+    kubezt_artifacts::prepare(&catalogue, source, ARCHITECTURE, &wanted, &cache()?, &report)
+        .await
+        .map_err(Failure::environment)
+}
+
+/// Where components are cached: `$XDG_CACHE_HOME/kubezt`, or `~/.cache/kubezt`.
+fn cache() -> Result<PathBuf, Failure> {
+    let home = std::env::home_dir().ok_or_else(|| Failure::environment("there is no home folder for the cache"))?;
+    Ok(kubezt_artifacts::default_cache(std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from), &home))
+}
+
+fn add_components(
+    desired: &mut DesiredNode,
+    node: &Node,
+    prepared: &Prepared,
+    probe: &kubezt_artifacts::ImageArchive,
+    program: &NodeProgram,
+) -> Result<(), Failure> {
+    let on_node = |roles: &[Role]| roles.contains(&node.role);
+    desired.components = prepared
+        .node_files
+        .iter()
+        .filter(|file| on_node(&file.roles))
+        .map(|file| ComponentFile {
+            component: file.component.clone(),
+            path: file.path.clone(),
+            mode: file.mode,
+            digest: file.digest,
+            size: file.size,
+        })
+        .collect();
+    desired.components.push(ComponentFile {
+        component: "kubezt".to_owned(),
+        path: PROGRAM_PATH.to_owned(),
+        mode: Mode::new(0o755),
+        digest: program.digest(),
+        size: program.size(),
+    });
+    desired.images = prepared
+        .images
+        .iter()
+        .filter(|image| on_node(&image.roles))
+        .chain([probe])
+        .map(|image| ComponentImage {
+            reference: image.reference.clone(),
+            digest: image.digest,
+            size: image.size,
+        })
+        .collect();
+    Ok(())
+}
+
+/// Image references by the short names templates use.
+fn image_names(prepared: &Prepared) -> BTreeMap<String, String> {
+    prepared.images.iter().map(|image| (image.name.clone(), image.reference.clone())).collect()
+}
+
+/// Every object in the API: kubezt's own, the CNI's chart right after the first rights, the nodes' labels at the end.
+async fn manifests(
+    templates: &Templates,
+    input: &Input<'_>,
+    prepared: &Prepared,
+) -> Result<Vec<ManifestSet>, Failure> {
+    let mut sets = kubezt_render::render_manifests(templates, input).map_err(Failure::usage)?;
+    let cni = &input.cluster.cni.name;
+    if let Some(chart_path) = prepared.chart(cni) {
+        let helm = prepared.helm().ok_or_else(|| Failure::environment("Helm was not prepared"))?;
+        let values = kubezt_render::chart_values(templates, input).map_err(Failure::usage)?;
+        let version = &input.cluster.kubernetes_version;
+        let chart = chart::render(helm, chart_path, cni, version, &values).await?;
+        sets.insert(usize::from(!sets.is_empty()), chart);
+    }
+    sets.push(ManifestSet {
+        name: NODE_OBJECTS.to_owned(),
+        objects: input.cluster.nodes.iter().map(node_object).collect(),
+    });
+    Ok(sets)
+}
+
+/// A node's labels. Kubelets may not set the role's label themselves, so it goes through the API.
+fn node_object(node: &Node) -> Value {
+    let mut labels: BTreeMap<String, String> = node.labels.clone();
+    labels.insert(format!("node-role.kubernetes.io/{}", node.role.as_str()), String::new());
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": node.name.as_str(), "labels": labels},
+    })
+}

@@ -1,0 +1,111 @@
+//! `kubezt certs`
+
+use std::sync::Arc;
+
+use kubezt_engine::link::NodeProgram;
+use kubezt_model::desired::CertificateKind;
+use kubezt_pki::CertificateChain;
+use kubezt_plan::{Assessment, Due};
+
+use super::install::execute;
+use super::plan::look;
+use crate::args::{CertsArgs, CertsCommand, Output};
+use crate::assemble;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::progress;
+use crate::session::{Session, connect};
+
+/// Lists certificates, or renews them.
+pub async fn run(arguments: CertsArgs, printer: Printer) -> Result<(), Failure> {
+    let context = Context::load(&arguments.cluster)?;
+    match arguments.command {
+        None => list(&context, printer).await,
+        Some(CertsCommand::Renew { passphrase }) => {
+            let _lock = context.state.lock("kubezt certs renew").map_err(Failure::environment)?;
+            let (_, mut session) = look(&context, &passphrase, printer).await?;
+            if !session.failures.is_empty() {
+                return Err(Failure::environment(session.failure_text()));
+            }
+            session.assessment = renewal(&session);
+            let plan = kubezt_plan::plan(&session.desired, &session.facts, &session.assessment);
+            let plan = kubezt_model::plan::Plan {
+                cluster: plan.cluster,
+                steps: plan
+                    .steps
+                    .into_iter()
+                    .filter(|step| matches!(step.operation, kubezt_model::plan::Operation::Certificates { .. }))
+                    .collect(),
+            };
+            let outcome = execute(&context, &plan, &session, progress::sink(Output::Text, printer)).await?;
+            if outcome.is_complete() {
+                Ok(())
+            } else {
+                let failed: Vec<String> =
+                    outcome.failed.iter().map(|(step, error)| format!("{step}: {error}")).collect();
+                Err(Failure::partial(failed.join("\nerror: ")))
+            }
+        }
+    }
+}
+
+/// Every leaf is due, because it was asked for; what else is due stays due.
+fn renewal(session: &Session) -> Assessment {
+    let mut assessment = session.assessment.clone();
+    for node in &session.desired.nodes {
+        let due = assessment.certificates.entry(node.node.name.clone()).or_default();
+        for certificate in &node.certificates {
+            let leaf = matches!(certificate.kind, CertificateKind::Leaf(_));
+            if leaf && !due.iter().any(|found| found.subject == certificate.certificate_path) {
+                due.push(Due {
+                    subject: certificate.certificate_path.clone(),
+                    why: "renewal was asked for".to_owned(),
+                });
+            }
+        }
+    }
+    assessment
+}
+
+async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
+    let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
+    let desired = assemble::outline(context)?;
+    let (nodes, failures) = connect(context, program).await;
+    let session = Session::open(context, nodes, failures, desired, std::collections::BTreeMap::new(), None).await?;
+    printer.line(&format!("{:<16} {:<52} {:<28} EXPIRES", "NODE", "CERTIFICATE", "SUBJECT"));
+    let now = jiff::Timestamp::now();
+    if let Some(root) = context.state.root_certificate().map_err(Failure::environment)? {
+        row(printer, "operator", "root.crt", &root, now);
+    }
+    for node in &session.desired.nodes {
+        let Some(facts) = session.facts.get(&node.node.name) else { continue };
+        for certificate in &node.certificates {
+            let chain = facts
+                .file(&certificate.certificate_path)
+                .and_then(|file| file.text.as_ref())
+                .and_then(|text| CertificateChain::parse(text.expose()).ok());
+            match chain {
+                Some(chain) => row(printer, node.node.name.as_str(), &certificate.certificate_path, &chain, now),
+                None => printer.line(&format!(
+                    "{:<16} {:<52} {:<28} missing",
+                    node.node.name.as_str(),
+                    certificate.certificate_path,
+                    ""
+                )),
+            }
+        }
+    }
+    if session.failures.is_empty() { Ok(()) } else { Err(Failure::findings(session.failure_text())) }
+}
+
+fn row(printer: Printer, node: &str, path: &str, chain: &CertificateChain, now: jiff::Timestamp) {
+    let info = chain.first();
+    let left = info.not_after.duration_since(now).as_hours();
+    let left = if left >= 48 { format!("{} days", left / 24) } else { format!("{left} hours") };
+    printer.line(&format!(
+        "{node:<16} {path:<52} {:<28} {} ({left})",
+        info.common_name,
+        info.not_after.strftime("%Y-%m-%d %H:%M")
+    ));
+}

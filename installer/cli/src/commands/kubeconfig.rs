@@ -1,0 +1,78 @@
+//! `kubezt kubeconfig`
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use kubezt_engine::certificates::Authorities;
+use kubezt_engine::credential;
+use kubezt_engine::link::NodeProgram;
+use kubezt_model::desired::AuthorityKind;
+
+use crate::args::KubeconfigArgs;
+use crate::assemble;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::session::connect;
+
+/// Writes a kubeconfig with a short-lived credential.
+pub async fn run(arguments: KubeconfigArgs, printer: Printer) -> Result<(), Failure> {
+    if arguments.group == credential::MASTERS {
+        return Err(Failure::usage(format!(
+            "`{}` bypasses authorization and cannot be revoked; name a group that RBAC binds",
+            credential::MASTERS
+        )));
+    }
+    let context = Context::load(&arguments.cluster)?;
+    let desired = assemble::outline(&context)?;
+    let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
+    let (nodes, failures) = connect(&context, program).await;
+    let now = jiff::Timestamp::now();
+    let reads = desired
+        .nodes
+        .iter()
+        .map(|node| (node.node.name.clone(), kubezt_plan::facts::reads(node)))
+        .collect();
+    let (facts, _) = nodes.gather(reads, now).await;
+    let root = context.state.root_certificate().map_err(Failure::environment)?.ok_or_else(|| {
+        Failure::usage("this cluster has no root yet").hint("`kubezt install` makes one")
+    })?;
+    let why = || failures.iter().map(|failure| format!("{}: {}", failure.node, failure.why)).collect::<Vec<_>>().join("; ");
+    let trust = Authorities::read(root, &desired, &facts)
+        .intermediate(AuthorityKind::Kubernetes)
+        .ok_or_else(|| Failure::environment(format!("the kubernetes authority was not found {}", why())))?
+        .to_pem();
+    let issued = credential::issue(&nodes, &desired, &arguments.user, &arguments.group, arguments.hours)
+        .await
+        .map_err(Failure::environment)?;
+    let cluster = &context.cluster;
+    let address = cluster.control_plane().next().map(kubezt_model::desired::Node::address);
+    let server = match address {
+        Some(std::net::IpAddr::V6(address)) => format!("https://[{address}]:{}", cluster.endpoint.port),
+        Some(address) => format!("https://{address}:{}", cluster.endpoint.port),
+        None => return Err(Failure::usage("the cluster has no control plane")),
+    };
+    let expires = now + jiff::SignedDuration::from_hours(arguments.hours.into());
+    let text = credential::kubeconfig(
+        cluster.name.as_str(),
+        &server,
+        &cluster.endpoint.name,
+        &trust,
+        &arguments.user,
+        &issued,
+        expires,
+    );
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&arguments.output)
+        .map_err(Failure::environment)?;
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(Failure::environment)?;
+    file.write_all(text.expose().as_bytes()).map_err(Failure::environment)?;
+    printer.note(&format!("{} as {} until {expires}", arguments.output.display(), arguments.user));
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! One file a command.
+
+pub mod certs;
+pub mod explain;
+pub mod images;
+pub mod install;
+pub mod kubeconfig;
+pub mod node;
+pub mod plan;
+pub mod probe;
+pub mod profile;
+pub mod render;
+pub mod status;
+pub mod trust;
+pub mod verify;
+pub mod version;

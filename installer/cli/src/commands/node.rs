@@ -1,0 +1,17 @@
+//! `kubezt node`: what runs on the nodes.
+
+use crate::args::{NodeArgs, NodeCommand};
+use crate::failure::Failure;
+
+/// Runs a node command.
+pub async fn run(arguments: NodeArgs) -> Result<(), Failure> {
+    match arguments.command {
+        NodeCommand::Link => kubezt_engine::node::serve_link::run().await.map_err(Failure::environment),
+        NodeCommand::Dial { address } => {
+            kubezt_engine::node::dial::run(&address).await.map_err(Failure::environment)
+        }
+        NodeCommand::Serve { config } => {
+            kubezt_engine::node::serve::run(&config).await.map_err(Failure::environment)
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `kubezt plan`
+
+use std::sync::Arc;
+
+use kubezt_engine::link::NodeProgram;
+use kubezt_model::plan::{Plan, Step};
+
+use crate::args::{Output, PassphraseArgs, PlanArgs};
+use crate::assemble::assemble;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::session::{Session, connect};
+
+/// Shows what install would change.
+pub async fn run(arguments: PlanArgs, printer: Printer) -> Result<(), Failure> {
+    let context = Context::load(&arguments.cluster)?;
+    let (plan, session) = look(&context, &arguments.passphrase, printer).await?;
+    match arguments.output {
+        Output::Text => printer.text(&kubezt_plan::text::plan(&plan, !arguments.summary)),
+        Output::Json => {
+            let steps: Vec<Step> = plan.steps.iter().map(Step::redacted).collect();
+            let ticket = Plan { cluster: plan.cluster.clone(), steps };
+            printer.line(&serde_json::to_string_pretty(&ticket).map_err(Failure::environment)?);
+        }
+    }
+    if !session.failures.is_empty() {
+        return Err(Failure::findings(session.failure_text()));
+    }
+    if arguments.exit_code && !plan.is_empty() { Err(Failure::has_changes()) } else { Ok(()) }
+}
+
+/// Looks at the cluster and plans; nodes are connected to while the desired state is put together.
+pub async fn look(
+    context: &Context,
+    passphrase: &PassphraseArgs,
+    printer: Printer,
+) -> Result<(Plan, Session), Failure> {
+    let secrets = context.secrets(passphrase, printer)?;
+    let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
+    let (assembled, (nodes, failures)) = tokio::join!(
+        assemble(context, &secrets.encryption_key, &program, printer),
+        connect(context, Arc::clone(&program))
+    );
+    let assembled = assembled?;
+    let session =
+        Session::open(context, nodes, failures, assembled.desired, assembled.blobs, Some(secrets.root)).await?;
+    let plan = kubezt_plan::plan(&session.desired, &session.facts, &session.assessment);
+    Ok((plan, session))
+}

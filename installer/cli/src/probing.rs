@@ -1,0 +1,151 @@
+//! Runs the probes that the requirements of a cluster name.
+
+use kubezt_controls::probe::{TlsComponent, WeakTlsAttempt};
+use kubezt_controls::{Probe, ProbeOutcome, ProbeResult};
+use kubezt_engine::api::{ApiClient, Dialler};
+use kubezt_engine::fleet::{RemoteFleet, loopback};
+use kubezt_engine::probes::hello::Offer;
+use kubezt_engine::probes::pods::Ground;
+use kubezt_engine::probes::{ProbeResult as Tried, admission, anonymous, at_rest, audit, data_path, tls};
+use kubezt_model::NodeName;
+use kubezt_model::cluster::Role;
+use kubezt_model::desired::{Cluster, Node};
+
+use crate::assemble;
+use crate::context::Context;
+
+/// etcd's client port.
+const ETCD_PORT: u16 = 2379;
+
+/// kubelet's port.
+const KUBELET_PORT: u16 = 10250;
+
+/// Tries everything; a probe that cannot be tried is an outcome too.
+pub async fn run(context: &Context, fleet: &RemoteFleet) -> Vec<ProbeOutcome> {
+    let cluster = &context.cluster;
+    let probes: Vec<(String, Probe)> = context
+        .library
+        .selected(cluster)
+        .into_iter()
+        .filter_map(|requirement| Some((requirement.id.clone(), requirement.probe.clone()?)))
+        .collect();
+    let mut outcomes = Vec::new();
+    let trial = match Trial::start(fleet, cluster).await {
+        Ok(trial) => trial,
+        Err(reason) => {
+            return probes.into_iter().map(|(id, _)| outcome(id, None, Err(reason.clone()))).collect();
+        }
+    };
+    let pods = probes.iter().any(|(_, probe)| matches!(probe, Probe::DefaultDeny {} | Probe::Dns {}));
+    let data_path = if pods { Some(data_path::try_both(&trial.ground, cluster).await) } else { None };
+    for (id, probe) in probes {
+        match probe {
+            Probe::WeakTls { component, attempt } => {
+                for node in trial.nodes_of(component) {
+                    let result = trial.weak_tls(node, component, attempt).await;
+                    outcomes.push(outcome(id.clone(), Some(node.name.clone()), result));
+                }
+            }
+            Probe::AnonymousRequest {} => outcomes.push(outcome(id, None, trial.anonymous().await)),
+            Probe::PrivilegedPod {} => outcomes.push(outcome(id, None, trial.privileged_pod().await)),
+            Probe::SecretCiphertext {} => outcomes.push(outcome(id, None, trial.secret().await)),
+            Probe::AuditRecord {} => outcomes.push(outcome(id, None, trial.audit_record().await)),
+            Probe::DefaultDeny {} => {
+                let result = data_path.as_ref().map(|tried| tried.default_deny.clone());
+                outcomes.push(outcome(id, None, result.unwrap_or_else(|| Err("not tried".to_owned()))));
+            }
+            Probe::Dns {} => {
+                let result = data_path.as_ref().map(|tried| tried.dns.clone());
+                outcomes.push(outcome(id, None, result.unwrap_or_else(|| Err("not tried".to_owned()))));
+            }
+        }
+    }
+    // The namespace goes away in the background; the next run removes what a killed one left.
+    let _ = trial.ground.clear().await;
+    outcomes
+}
+
+fn outcome(requirement: String, node: Option<NodeName>, result: Result<Tried, String>) -> ProbeOutcome {
+    let result = match result {
+        Ok(Tried::Held { evidence }) => ProbeResult::Held { evidence: vec![evidence] },
+        Ok(Tried::Broken { wanted, got }) => ProbeResult::Broken { wanted, got },
+        Err(reason) => ProbeResult::Failed { reason },
+    };
+    ProbeOutcome { requirement, node, result }
+}
+
+/// What every probe needs.
+struct Trial<'a> {
+    fleet: &'a RemoteFleet,
+    cluster: &'a Cluster,
+    client: &'a ApiClient,
+    ground: Ground<'a>,
+    first: &'a Node,
+    unique: String,
+}
+
+impl<'a> Trial<'a> {
+    async fn start(fleet: &'a RemoteFleet, cluster: &'a Cluster) -> Result<Self, String> {
+        let client = fleet.api().await?;
+        let first = cluster.control_plane().next().ok_or("the cluster has no control plane")?;
+        let unique = random_name()?;
+        let ground = Ground::prepare(client, assemble::probe_image(), &cluster.networks.domain, &unique)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Self { fleet, cluster, client, ground, first, unique })
+    }
+
+    fn nodes_of(&self, component: TlsComponent) -> Vec<&'a Node> {
+        let everywhere = component == TlsComponent::Kubelet;
+        self.cluster.nodes.iter().filter(|node| everywhere || node.role == Role::ControlPlane).collect()
+    }
+
+    fn dialler(&self, node: &Node, component: TlsComponent) -> Result<Dialler, String> {
+        let port = match component {
+            TlsComponent::KubeApiserver => self.cluster.endpoint.port,
+            TlsComponent::Etcd => ETCD_PORT,
+            TlsComponent::Kubelet => KUBELET_PORT,
+        };
+        self.fleet.nodes.dialler(&node.name, loopback(port))
+    }
+
+    async fn weak_tls(&self, node: &Node, component: TlsComponent, attempt: WeakTlsAttempt) -> Result<Tried, String> {
+        let dial = self.dialler(node, component)?;
+        let random = *kubezt_pki::random_bytes::<32>().map_err(|error| error.to_string())?;
+        match attempt {
+            WeakTlsAttempt::Tls11 => tls::refuses(&dial, "TLS 1.1", &Offer::old_protocol(), random).await,
+            WeakTlsAttempt::WeakCipher => {
+                tls::refuses(&dial, "TLS 1.2 with CBC suites", &Offer::weak_suites(), random).await
+            }
+            WeakTlsAttempt::NoClientCertificate => tls::wants_certificate(&dial, random).await,
+        }
+    }
+
+    async fn anonymous(&self) -> Result<Tried, String> {
+        let dial = self.dialler(self.first, TlsComponent::KubeApiserver)?;
+        let client = self.fleet.anonymous_client(dial)?;
+        anonymous::request(&client, "/api/v1/namespaces").await
+    }
+
+    async fn privileged_pod(&self) -> Result<Tried, String> {
+        admission::privileged_pod(&self.ground, &self.first.name).await
+    }
+
+    async fn secret(&self) -> Result<Tried, String> {
+        let node = &self.first.name;
+        at_rest::secret(self.client, &self.ground.namespace, |read| self.fleet.nodes.read(node, read)).await
+    }
+
+    async fn audit_record(&self) -> Result<Tried, String> {
+        let node = &self.first.name;
+        let log = format!("{}/audit.log", self.cluster.settings.audit.log_directory);
+        let audit_id = format!("kubezt-{}", self.unique);
+        audit::record(self.client, &log, &audit_id, |read| self.fleet.nodes.read(node, read)).await
+    }
+}
+
+/// A short random name, so that two verifications at once do not share a namespace.
+fn random_name() -> Result<String, String> {
+    let bytes = kubezt_pki::random_bytes::<5>().map_err(|error| error.to_string())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,145 @@
+//! A cluster that is looked at: nodes connected, facts gathered, what is due assessed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kubezt_engine::certificates::{Authorities, assess};
+use kubezt_engine::fleet::{FleetParts, RemoteFleet};
+use kubezt_engine::link::{BlobSource, NodeProgram};
+use kubezt_engine::nodes::{NodeFailure, Nodes};
+use kubezt_engine::transport::{HostKeySource, Target};
+use kubezt_engine::{gates, manifests};
+use kubezt_model::cluster::NodeSpec;
+use kubezt_model::desired::Desired;
+use kubezt_model::node::Facts;
+use kubezt_model::{Digest, NodeName};
+use kubezt_pki::RootAuthority;
+use kubezt_plan::Assessment;
+
+use crate::assemble;
+use crate::context::Context;
+use crate::failure::Failure;
+
+/// An API that runs answers within this; one that does not is installed first.
+const API_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A cluster that is looked at.
+pub struct Session {
+    /// What is wanted.
+    pub desired: Arc<Desired>,
+    /// The nodes that were reached, and what performs steps on them.
+    pub fleet: Arc<RemoteFleet>,
+    /// What was seen.
+    pub facts: BTreeMap<NodeName, Facts>,
+    /// Nodes that were not reached.
+    pub failures: Vec<NodeFailure>,
+    /// What is due.
+    pub assessment: Assessment,
+}
+
+/// How every node of the cluster is reached.
+pub fn targets(context: &Context) -> Vec<(NodeName, Target)> {
+    context.file.spec.nodes.iter().map(|node| (node.name.clone(), target(context, node))).collect()
+}
+
+/// How a node is reached.
+pub fn target(context: &Context, node: &NodeSpec) -> Target {
+    let ssh = &context.file.spec.ssh;
+    let address = node.ssh.address.clone().or_else(|| node.addresses.first().map(ToString::to_string));
+    let host_key = match &node.ssh.host_key {
+        Some(fingerprint) => HostKeySource::Pinned(fingerprint.clone()),
+        None => {
+            let mut files = vec![context.state.path("known_hosts")];
+            files.extend(ssh.known_hosts.iter().map(|file| context.path(file)));
+            HostKeySource::KnownHosts(files)
+        }
+    };
+    Target {
+        node: node.name.to_string(),
+        address: address.unwrap_or_default(),
+        port: node.ssh.port.unwrap_or(ssh.port),
+        user: node.ssh.user.clone().unwrap_or_else(|| ssh.user.clone()),
+        identity_files: ssh.identity_files.iter().map(|file| context.path(file)).collect(),
+        agent: ssh.agent,
+        host_key,
+        timeout: Duration::from_secs(ssh.connect_timeout_seconds.into()),
+    }
+}
+
+/// Connects to the nodes; `desired` and `root` are at hand already.
+pub async fn connect(context: &Context, program: Arc<NodeProgram>) -> (Nodes, Vec<NodeFailure>) {
+    Nodes::connect(targets(context), program).await
+}
+
+impl Session {
+    /// Looks at the cluster: one message a node, and a dry run of every object where the API answers.
+    pub async fn open(
+        context: &Context,
+        nodes: Nodes,
+        mut failures: Vec<NodeFailure>,
+        desired: Desired,
+        blobs: BTreeMap<Digest, BlobSource>,
+        root: Option<RootAuthority>,
+    ) -> Result<Self, Failure> {
+        let now = jiff::Timestamp::now();
+        let reads = desired
+            .nodes
+            .iter()
+            .map(|node| (node.node.name.clone(), kubezt_plan::facts::reads(node)))
+            .collect();
+        let (facts, lost) = nodes.gather(reads, now).await;
+        failures.extend(lost);
+        let certificate = context.state.root_certificate().map_err(Failure::environment)?;
+        let mut assessment = Assessment::default();
+        assess(&desired, &facts, certificate.as_ref(), now, &mut assessment);
+        let certificate = certificate.ok_or_else(|| {
+            Failure::usage("this cluster has no root yet").hint("`kubezt install` makes one")
+        })?;
+        let authorities = Authorities::read(certificate, &desired, &facts);
+        let desired = Arc::new(desired);
+        let parts = FleetParts {
+            desired: Arc::clone(&desired),
+            authorities,
+            root,
+            blobs,
+            probe_image: assemble::probe_image().to_owned(),
+        };
+        let fleet = Arc::new(RemoteFleet::new(nodes, parts));
+        look_at_api(&fleet, &desired, &mut assessment).await;
+        Ok(Self { desired, fleet, facts, failures, assessment })
+    }
+
+    /// One line a node that was not reached.
+    pub fn failure_text(&self) -> String {
+        self.failures
+            .iter()
+            .map(|failure| format!("{}: {}", failure.node, failure.why))
+            .collect::<Vec<_>>()
+            .join("\nerror: ")
+    }
+}
+
+/// Finds what differs in the API. An API that does not answer yet is no error: everything in it is due.
+async fn look_at_api(fleet: &RemoteFleet, desired: &Desired, assessment: &mut Assessment) {
+    let look = async {
+        let client = fleet.api().await.ok()?;
+        client.read("/readyz").await.ok()?;
+        Some(client)
+    };
+    let Ok(Some(client)) = tokio::time::timeout(API_PATIENCE, look).await else { return };
+    let drifts = desired.manifests.iter().map(|set| async move { (set, manifests::drift(client, &set.objects).await) });
+    let mut reachable = true;
+    for (set, drift) in futures::future::join_all(drifts).await {
+        match drift {
+            Ok(due) => {
+                assessment.objects.insert(set.name.clone(), due);
+            }
+            Err(_) => reachable = false,
+        }
+    }
+    assessment.api_reachable = reachable;
+    if reachable {
+        assessment.unready = gates::unready(client, desired).await;
+    }
+}

@@ -1,0 +1,89 @@
+//! Probes: behaviour that is tried from outside. This crate only says what to try; the engine tries it.
+
+use kubezt_model::NodeName;
+use serde::{Deserialize, Serialize};
+
+/// One behaviour to try.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Probe {
+    /// A request without credentials to the API server is refused with 401.
+    AnonymousRequest {},
+    /// A handshake that must not succeed is tried against a component.
+    WeakTls {
+        /// Whose listening socket.
+        component: TlsComponent,
+        /// What is tried.
+        attempt: WeakTlsAttempt,
+    },
+    /// A privileged pod is refused at admission (dry run).
+    PrivilegedPod {},
+    /// A Secret written through the API lies in etcd as ciphertext of the expected provider.
+    SecretCiphertext {},
+    /// A request leaves a record in the audit log, with its bodies where the policy promises them.
+    AuditRecord {},
+    /// A pod in a namespace made a moment ago can reach nothing, and nothing can reach it.
+    DefaultDeny {},
+    /// A pod resolves a Service name through the cluster's DNS.
+    Dns {},
+}
+
+/// Components with a TLS socket that can be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsComponent {
+    /// kube-apiserver on its secure port.
+    KubeApiserver,
+    /// etcd on its client port.
+    Etcd,
+    /// kubelet on port 10250.
+    Kubelet,
+}
+
+/// Handshakes that must not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeakTlsAttempt {
+    /// Offering nothing newer than TLS 1.1.
+    #[serde(rename = "tls-1.1")]
+    Tls11,
+    /// Offering only TLS 1.2 suites outside the approved list.
+    WeakCipher,
+    /// Presenting no client certificate.
+    NoClientCertificate,
+}
+
+/// What came of a probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeOutcome {
+    /// Requirement it belongs to.
+    pub requirement: String,
+    /// Node it was tried on; `None` for the cluster as a whole.
+    pub node: Option<NodeName>,
+    /// How it went.
+    pub result: ProbeResult,
+}
+
+/// How a probe went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeResult {
+    /// The behaviour is as wanted.
+    Held {
+        /// What was seen, one line each; never a secret.
+        evidence: Vec<String>,
+    },
+    /// The behaviour is not as wanted.
+    Broken {
+        /// What was wanted.
+        wanted: String,
+        /// What was seen.
+        got: String,
+    },
+    /// It could not be tried; never taken for an answer.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}

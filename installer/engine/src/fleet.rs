@@ -1,0 +1,203 @@
+//! Performs the steps of a plan on real nodes and a real API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kubezt_model::action::{Action, Outcome};
+use kubezt_model::desired::{AuthorityKind, Desired, ManifestSet};
+use kubezt_model::event::Event;
+use kubezt_model::plan::{Gate, Operation, Step};
+use kubezt_model::{Digest, NodeName};
+use kubezt_pki::RootAuthority;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::api::{ApiClient, Dialler};
+use crate::certificates::{Authorities, Issuer};
+use crate::credential::{ADMINISTRATORS, MASTERS, OPERATOR, issue};
+use crate::executor::{Fleet, Sink};
+use crate::link::{BlobSource, Compression};
+use crate::nodes::Nodes;
+use crate::{gates, manifests};
+
+/// Hours the operator's own credential lives: longer than any run.
+const CREDENTIAL_HOURS: u32 = 2;
+
+/// Manifest set that grants the first rights; applied before any right exists.
+const FIRST_RIGHTS: &str = "rbac";
+
+/// Nodes that receive blobs at the same time: more would only share the operator's uplink.
+const UPLOADS: usize = 8;
+
+/// A fleet of real nodes.
+pub struct RemoteFleet {
+    /// The nodes that were reached.
+    pub nodes: Nodes,
+    desired: Arc<Desired>,
+    authorities: Authorities,
+    root: Option<RootAuthority>,
+    blobs: BTreeMap<Digest, BlobSource>,
+    probe_image: String,
+    uploads: Semaphore,
+    administrators: OnceCell<ApiClient>,
+    masters: OnceCell<ApiClient>,
+}
+
+/// What a fleet is made of beside its nodes.
+pub struct FleetParts {
+    /// The wanted cluster.
+    pub desired: Arc<Desired>,
+    /// Its authorities.
+    pub authorities: Authorities,
+    /// The root with its key; only where intermediates may have to be issued.
+    pub root: Option<RootAuthority>,
+    /// Where the content of every blob is on this machine.
+    pub blobs: BTreeMap<Digest, BlobSource>,
+    /// Image the probe pods run.
+    pub probe_image: String,
+}
+
+impl RemoteFleet {
+    /// A fleet of these nodes.
+    pub fn new(nodes: Nodes, parts: FleetParts) -> Self {
+        Self {
+            nodes,
+            desired: parts.desired,
+            authorities: parts.authorities,
+            root: parts.root,
+            blobs: parts.blobs,
+            probe_image: parts.probe_image,
+            uploads: Semaphore::new(UPLOADS),
+            administrators: OnceCell::new(),
+            masters: OnceCell::new(),
+        }
+    }
+
+    /// The API as kubezt's administrators see it, through the first control-plane node.
+    ///
+    /// # Errors
+    /// The control plane does not sign, or its authority does not exist.
+    pub async fn api(&self) -> Result<&ApiClient, String> {
+        self.administrators.get_or_try_init(|| self.client(ADMINISTRATORS)).await
+    }
+
+    async fn first_api(&self) -> Result<&ApiClient, String> {
+        self.masters.get_or_try_init(|| self.client(MASTERS)).await
+    }
+
+    /// A client that shows no certificate; only a server of this cluster is spoken to.
+    ///
+    /// # Errors
+    /// The authority does not exist.
+    pub fn anonymous_client(&self, dial: Dialler) -> Result<ApiClient, String> {
+        let trust = self.kubernetes_authority()?;
+        ApiClient::new(dial, &trust, &self.desired.cluster.endpoint.name, None).map_err(|error| error.to_string())
+    }
+
+    fn kubernetes_authority(&self) -> Result<String, String> {
+        let chain = self.authorities.intermediate(AuthorityKind::Kubernetes);
+        Ok(chain.ok_or("the kubernetes authority does not exist")?.to_pem())
+    }
+
+    async fn client(&self, group: &str) -> Result<ApiClient, String> {
+        let credential = issue(&self.nodes, &self.desired, OPERATOR, group, CREDENTIAL_HOURS).await?;
+        let node = control_plane(&self.desired)?;
+        let trust = self.kubernetes_authority()?;
+        let dial = self.nodes.dialler(&node, loopback(self.desired.cluster.endpoint.port))?;
+        ApiClient::new(dial, &trust, &self.desired.cluster.endpoint.name, Some(&credential))
+            .map_err(|error| error.to_string())
+    }
+
+    async fn node_step(&self, node: &NodeName, actions: &[Action], report: &(dyn Fn(String) + Sync)) -> Result<usize, String> {
+        let wanted: BTreeSet<Digest> = actions.iter().filter_map(blob_of).collect();
+        self.upload(node, wanted.into_iter().collect(), report).await?;
+        let outcomes = self.nodes.apply_with_progress(node, actions.to_vec(), report).await?;
+        Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Changed { .. })).count())
+    }
+
+    /// Sends the blobs the node lacks, one after the other: they share one connection.
+    async fn upload(&self, node: &NodeName, digests: Vec<Digest>, report: &(dyn Fn(String) + Sync)) -> Result<(), String> {
+        if digests.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.uploads.acquire().await.map_err(|error| error.to_string())?;
+        let link = self.nodes.connection(node)?.link();
+        let missing = link.missing(digests).await.map_err(|error| crate::api::chain(&error))?;
+        let count = missing.len();
+        for (position, blob) in missing.into_iter().enumerate() {
+            let source = self
+                .blobs
+                .get(&blob.digest)
+                .ok_or_else(|| format!("blob {} is not in the cache", blob.digest.short()))?;
+            let megabytes = source.size >> 20;
+            link.put_blob(source, blob, Compression::Deflate, |done| {
+                report(format!("send blob {} of {count}: {} of {megabytes} MiB", position + 1, done >> 20));
+            })
+            .await
+            .map_err(|error| crate::api::chain(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn apply_step(&self, set: &ManifestSet, report: &(dyn Fn(String) + Sync)) -> Result<usize, String> {
+        let client = if set.name == FIRST_RIGHTS { self.first_api().await? } else { self.api().await? };
+        manifests::apply(client, &set.objects, report).await?;
+        Ok(set.objects.len())
+    }
+
+    async fn gate_step(&self, gate: &Gate, seconds: u32, report: &(dyn Fn(String) + Sync)) -> Result<usize, String> {
+        // The API may be asked before any right was granted to anybody.
+        let client = if *gate == Gate::ApiReady { self.first_api().await? } else { self.api().await? };
+        let timeout = Duration::from_secs(seconds.into());
+        gates::wait(gate, client, &self.desired, &self.probe_image, timeout, report).await.map(|()| 0)
+    }
+}
+
+impl Fleet for RemoteFleet {
+    async fn perform(&self, step: &Step, sink: &Sink) -> Result<usize, String> {
+        let report = |message: String| {
+            sink(Event::Progress { step: step.id.clone(), node: step.node.clone(), message });
+        };
+        let node = || step.node.as_ref().ok_or_else(|| "the step names no node".to_owned());
+        match &step.operation {
+            Operation::Node { actions } => self.node_step(node()?, actions, &report).await,
+            Operation::Certificates { certificates, bundles } => {
+                let issuer = Issuer {
+                    desired: &self.desired,
+                    authorities: &self.authorities,
+                    root: self.root.as_ref(),
+                    now: jiff::Timestamp::now(),
+                };
+                issuer.issue(&self.nodes, node()?, certificates, bundles).await
+            }
+            Operation::Apply { manifests } => self.apply_step(manifests, &report).await,
+            Operation::Gate { gate, timeout_seconds } => self.gate_step(gate, *timeout_seconds, &report).await,
+        }
+    }
+}
+
+fn blob_of(action: &Action) -> Option<Digest> {
+    match action {
+        Action::InstallBlob { digest, .. } | Action::ImportImage { digest, .. } => Some(*digest),
+        _ => None,
+    }
+}
+
+/// The first control-plane node: where the API is asked.
+///
+/// # Errors
+/// The cluster has none.
+pub fn control_plane(desired: &Desired) -> Result<NodeName, String> {
+    desired
+        .cluster
+        .control_plane()
+        .next()
+        .map(|node| node.name.clone())
+        .ok_or_else(|| "the cluster has no control plane".to_owned())
+}
+
+/// A port on the node's own loopback address.
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}

@@ -1,0 +1,182 @@
+//! What a run waits for before it calls the cluster done.
+
+use std::time::Duration;
+
+use kubezt_model::desired::{Cluster, Desired, Node};
+use kubezt_model::plan::Gate;
+use kubezt_model::NodeName;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::api::{ApiClient, object_path};
+use crate::probes::pods::{Ground, Trial};
+
+/// How often a gate looks again.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Kinds whose size is waited for.
+const WORKLOADS: [&str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
+
+/// Waits until the gate is open.
+///
+/// # Errors
+/// It is still closed after `timeout`; says what was missing last.
+pub async fn wait(
+    gate: &Gate,
+    client: &ApiClient,
+    desired: &Desired,
+    probe_image: &str,
+    timeout: Duration,
+    waiting: &(dyn Fn(String) + Sync),
+) -> Result<(), String> {
+    let deadline = Instant::now() + timeout;
+    if *gate == Gate::PodsTalk {
+        return pods_talk(client, &desired.cluster, probe_image, timeout).await;
+    }
+    loop {
+        let missing = match gate {
+            Gate::ApiReady => api_missing(client).await,
+            Gate::NodesReady => nodes_missing(client, &desired.cluster).await,
+            Gate::WorkloadsReady => workloads_missing(client, desired).await,
+            Gate::PodsTalk => None,
+        };
+        let Some(missing) = missing else { return Ok(()) };
+        if Instant::now() >= deadline {
+            return Err(format!("not there after {} s: {missing}", timeout.as_secs()));
+        }
+        waiting(missing);
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Everything that keeps the cluster from being ready now, in words.
+pub async fn unready(client: &ApiClient, desired: &Desired) -> Vec<String> {
+    let mut missing: Vec<String> = nodes_missing(client, &desired.cluster).await.into_iter().collect();
+    missing.extend(workloads_missing(client, desired).await);
+    missing
+}
+
+async fn api_missing(client: &ApiClient) -> Option<String> {
+    client.read("/readyz").await.err().map(|error| error.to_string())
+}
+
+async fn nodes_missing(client: &ApiClient, cluster: &Cluster) -> Option<String> {
+    let nodes = match client.list("/api/v1/nodes").await {
+        Ok(nodes) => nodes,
+        Err(error) => return Some(error.to_string()),
+    };
+    let missing: Vec<String> = cluster
+        .nodes
+        .iter()
+        .filter_map(|wanted| {
+            let name = wanted.name.as_str();
+            let seen = nodes.iter().find(|node| text(node, "/metadata/name") == name);
+            match seen.map(ready_condition) {
+                None => Some(format!("{name} has not registered")),
+                Some(Ok(())) => None,
+                Some(Err(why)) => Some(format!("{name} is not Ready ({why})")),
+            }
+        })
+        .collect();
+    (!missing.is_empty()).then(|| missing.join("; "))
+}
+
+fn ready_condition(node: &Value) -> Result<(), String> {
+    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+    let ready = conditions.into_iter().flatten().find(|condition| text(condition, "/type") == "Ready");
+    match ready {
+        Some(condition) if text(condition, "/status") == "True" => Ok(()),
+        Some(condition) => Err(text(condition, "/message").to_owned()),
+        None => Err("no report yet".to_owned()),
+    }
+}
+
+async fn workloads_missing(client: &ApiClient, desired: &Desired) -> Option<String> {
+    let mut missing = Vec::new();
+    let objects = desired.manifests.iter().flat_map(|set| &set.objects);
+    for object in objects.filter(|object| WORKLOADS.contains(&text(object, "/kind"))) {
+        let Ok(path) = object_path(object) else { continue };
+        let name = text(object, "/metadata/name");
+        match client.read(&path).await {
+            Ok(Some(live)) => missing.extend(workload_missing(&live).map(|why| format!("{name}: {why}"))),
+            Ok(None) => missing.push(format!("{name} does not exist")),
+            Err(error) => missing.push(error.to_string()),
+        }
+    }
+    (!missing.is_empty()).then(|| missing.join("; "))
+}
+
+fn workload_missing(live: &Value) -> Option<String> {
+    let number = |pointer: &str| live.pointer(pointer).and_then(Value::as_i64);
+    if number("/status/observedGeneration") < number("/metadata/generation") {
+        return Some("its controller has not seen it yet".to_owned());
+    }
+    let (wanted, ready, updated) = if text(live, "/kind") == "DaemonSet" {
+        (number("/status/desiredNumberScheduled"), "/status/numberReady", "/status/updatedNumberScheduled")
+    } else {
+        (number("/spec/replicas"), "/status/readyReplicas", "/status/updatedReplicas")
+    };
+    let (wanted, ready, updated) = (wanted.unwrap_or(0), number(ready).unwrap_or(0), number(updated).unwrap_or(0));
+    (ready < wanted || updated < wanted || wanted == 0).then(|| format!("{ready} of {wanted} ready"))
+}
+
+/// Two nodes to try the data path between: different ones where there are two.
+pub fn pair(cluster: &Cluster) -> Option<(&NodeName, &NodeName)> {
+    let worker_first = |node: &&Node| node.role == kubezt_model::cluster::Role::ControlPlane;
+    let mut nodes: Vec<&Node> = cluster.nodes.iter().collect();
+    nodes.sort_by_key(worker_first);
+    let first = nodes.first()?;
+    let second = nodes.get(1).unwrap_or(first);
+    Some((&first.name, &second.name))
+}
+
+/// Ready proves nothing about the data path: a pod has to reach a pod on another node, by name, through a Service.
+async fn pods_talk(client: &ApiClient, cluster: &Cluster, image: &str, timeout: Duration) -> Result<(), String> {
+    let (near, far) = pair(cluster).ok_or("the cluster has no nodes")?;
+    let unique = format!("gate-{:08x}", jiff::Timestamp::now().as_millisecond());
+    let ground = Ground::prepare(client, image, &cluster.networks.domain, &unique)
+        .await
+        .map_err(|error| error.to_string())?;
+    let result = async {
+        ground.allow().await.map_err(|error| error.to_string())?;
+        ground.listen(far, timeout).await?;
+        ground.connect("client", near, None, timeout.min(Duration::from_secs(90)), timeout).await
+    }
+    .await;
+    let cleared = ground.clear().await;
+    match result? {
+        Trial::Succeeded => cleared.map_err(|error| error.to_string()),
+        Trial::Refused(why) => Err(format!("a pod on {near} did not reach a pod on {far} by its Service name: {why}")),
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_workload_is_ready_when_all_of_it_is() {
+        let daemon_set = |ready: i64| {
+            json!({"kind": "DaemonSet", "metadata": {"generation": 1}, "status": {
+                "observedGeneration": 1, "desiredNumberScheduled": 3, "numberReady": ready, "updatedNumberScheduled": 3}})
+        };
+        assert_eq!(workload_missing(&daemon_set(3)), None);
+        assert!(workload_missing(&daemon_set(2)).is_some());
+        let stale = json!({"kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 1},
+            "status": {"observedGeneration": 1, "readyReplicas": 1, "updatedReplicas": 1}});
+        assert!(workload_missing(&stale).is_some());
+    }
+
+    #[test]
+    fn a_silent_node_is_not_ready() {
+        assert!(ready_condition(&json!({})).is_err());
+        let node = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        assert!(ready_condition(&node).is_ok());
+    }
+}

@@ -1,0 +1,28 @@
+//! Everything that touches the outside: SSH, the node side, and the run of a plan.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`transport`] | SSH connections with verified host keys |
+//! | [`link`] | the framed protocol with the node side, over any byte stream |
+//! | [`node`] | the node side itself: reads facts, applies actions, forwards to the API |
+//! | [`nodes`] | connections to all nodes of a cluster |
+//! | [`executor`] | runs a plan; [`fleet`] performs its steps, [`gates`] are what it waits for |
+//! | [`certificates`], [`credential`] | what is issued, to nodes and to people |
+//! | [`api`], [`manifests`] | the Kubernetes API: calls, applying, drift |
+//! | [`probes`] | behaviour tried for real |
+//! | [`state`], [`journal`] | what the operator keeps |
+
+pub mod api;
+pub mod certificates;
+pub mod credential;
+pub mod executor;
+pub mod fleet;
+pub mod gates;
+pub mod journal;
+pub mod link;
+pub mod manifests;
+pub mod node;
+pub mod nodes;
+pub mod probes;
+pub mod state;
+pub mod transport;

@@ -1,0 +1,290 @@
+//! Bringing this very program to a node and starting it there.
+//!
+//! The program lies on the node under the digest of its content, in a folder that only root can write to, so a file of
+//! that name is trusted. Where it is there, one command starts it; where it is not, a second command receives it,
+//! checks its digest, and starts it on the same channel.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use flate2::write::GzEncoder;
+use kubezt_model::Digest;
+use sha2::Digest as _;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::LinkError;
+use super::client::{late, marked_line};
+use super::message::PREAMBLE;
+use crate::transport::{Connection, ExecStream};
+
+/// Folder of kubezt's own files on the node: root's, 0700.
+pub const STATE_FOLDER: &str = "/var/lib/kubezt";
+/// Folder of the programs, named by digest.
+pub const PROGRAM_FOLDER: &str = "/var/lib/kubezt/bin";
+/// What the node says when it does not have the program: then its architecture and how it unpacks.
+const NEED: &str = "KUBEZT-NEED ";
+/// What the node says when the program that arrived has another digest.
+const BAD: &str = "KUBEZT-BAD ";
+/// How long starting the program may take.
+const START_SECONDS: u64 = 60;
+/// How long sending the program may take.
+const UPLOAD_SECONDS: u64 = 600;
+
+/// How the login user becomes root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privilege {
+    /// It is root.
+    Root,
+    /// By sudo, without a password.
+    Sudo,
+}
+
+impl Privilege {
+    /// What this login user needs.
+    pub fn of(user: &str) -> Self {
+        if user == "root" { Self::Root } else { Self::Sudo }
+    }
+
+    /// A command line for any login shell that runs a script as root. The script holds no single quote.
+    fn command(self, script: &str) -> String {
+        debug_assert!(!script.contains('\''));
+        match self {
+            Self::Root => format!("exec /bin/sh -c '{script}'"),
+            Self::Sudo => format!("exec sudo -n /bin/sh -c '{script}'"),
+        }
+    }
+}
+
+/// The program file that is copied to nodes.
+#[derive(Debug)]
+pub struct NodeProgram {
+    path: PathBuf,
+    digest: Digest,
+    bytes: Vec<u8>,
+    compressed: OnceLock<Vec<u8>>,
+}
+
+impl NodeProgram {
+    /// This very program.
+    ///
+    /// # Errors
+    /// [`LinkError::Program`].
+    pub fn this() -> Result<Self, LinkError> {
+        // The link keeps naming the running file also when it was replaced on disk meanwhile.
+        Self::from_file(Path::new("/proc/self/exe"))
+    }
+
+    /// Another build of it; it must run on nodes as it is, so it should be linked statically.
+    ///
+    /// # Errors
+    /// [`LinkError::Program`].
+    pub fn from_file(path: &Path) -> Result<Self, LinkError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| LinkError::Program { path: path.to_owned(), source })?;
+        let digest = Digest::from_bytes(sha2::Sha256::digest(&bytes).into());
+        Ok(Self { path: path.to_owned(), digest, bytes, compressed: OnceLock::new() })
+    }
+
+    /// Digest of the program.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Where it lies on nodes.
+    pub fn node_path(&self) -> String {
+        format!("{PROGRAM_FOLDER}/kubezt-{}", self.digest)
+    }
+
+    fn compressed(&self) -> Result<&[u8], LinkError> {
+        if let Some(bytes) = self.compressed.get() {
+            return Ok(bytes);
+        }
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let bytes = encoder
+            .write_all(&self.bytes)
+            .and_then(|()| encoder.finish())
+            .map_err(|source| LinkError::Program { path: self.path.clone(), source })?;
+        Ok(self.compressed.get_or_init(|| bytes))
+    }
+
+    fn start_script(&self) -> String {
+        format!(
+            "umask 077; f={}; [ -x \"$f\" ] && exec \"$f\" node link; g=cat; \
+             command -v gzip >/dev/null 2>&1 && g=gzip; echo \"{NEED}$(uname -m) $g\"",
+            self.node_path()
+        )
+    }
+
+    /// `length` bytes of standard input become the program. Interrupted anywhere, no file of that name appears.
+    fn upload_script(&self, length: usize, unpack: &str) -> String {
+        format!(
+            "umask 077; set -e; d={PROGRAM_FOLDER}; mkdir -p \"$d\"; chmod 0700 {STATE_FOLDER} \"$d\"; \
+             t=\"$d/.upload-$$\"; trap \"rm -f $t\" EXIT; head -c {length}{unpack} >\"$t\"; \
+             s=$(sha256sum \"$t\"); s=${{s%% *}}; [ \"$s\" = {digest} ] || {{ echo \"{BAD}$s\"; exit 1; }}; \
+             chmod 0700 \"$t\"; sync \"$t\" 2>/dev/null || sync; mv -f \"$t\" \"$d/kubezt-{digest}\"; trap - EXIT; \
+             exec \"$d/kubezt-{digest}\" node link",
+            digest = self.digest
+        )
+    }
+
+    /// The command that forwards its standard input and output to an address on the node.
+    pub(super) fn dial_command(&self, privilege: Privilege, address: &str) -> String {
+        privilege.command(&format!("exec {} node dial {address}", self.node_path()))
+    }
+}
+
+/// What starting the node side cost beside the link's own traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BootstrapStatistics {
+    /// Bytes of the program that were sent; 0 where it was there.
+    pub bytes_sent: u64,
+    /// Commands that were run.
+    pub commands: u64,
+}
+
+/// Starts the node side, bringing the program there first where it is missing. The stream stands after the preamble.
+pub(super) async fn start(
+    connection: &Connection,
+    program: &NodeProgram,
+) -> Result<(ExecStream, BootstrapStatistics), LinkError> {
+    let target = connection.target();
+    let privilege = Privilege::of(&target.user);
+    let mut stream = connection.exec(&privilege.command(&program.start_script())).await?;
+    let line = said(connection, &mut stream).await;
+    let need = match line {
+        Ok(line) if line == PREAMBLE => {
+            return Ok((stream, BootstrapStatistics { bytes_sent: 0, commands: 1 }));
+        }
+        Ok(line) => line,
+        Err(why) => return Err(start_error(connection, stream, why).await),
+    };
+    let Some((architecture, unpacker)) = need.strip_prefix(NEED).and_then(|rest| rest.split_once(' ')) else {
+        return Err(start_error(connection, stream, format!("it says `{need}`")).await);
+    };
+    if architecture != std::env::consts::ARCH {
+        return Err(LinkError::Architecture {
+            node: target.node.clone(),
+            theirs: architecture.to_owned(),
+            ours: std::env::consts::ARCH,
+        });
+    }
+    drop(stream);
+    let (bytes, unpack) = match unpacker {
+        "gzip" => (program.compressed()?, " | gzip -dc"),
+        _ => (program.bytes.as_slice(), ""),
+    };
+    let script = program.upload_script(bytes.len(), unpack);
+    let mut stream = connection.exec(&privilege.command(&script)).await?;
+    let sent = timeout(Duration::from_secs(UPLOAD_SECONDS), async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    })
+    .await
+    .map_err(|_| late(&target.node, "copying kubezt to the node", UPLOAD_SECONDS))?;
+    // A command that ended early says why in what it printed; that is worth more than the broken pipe.
+    let line = match (sent, said(connection, &mut stream).await) {
+        (_, Ok(line)) => line,
+        (Err(error), Err(why)) => {
+            return Err(start_error(connection, stream, format!("{why} ({error})")).await);
+        }
+        (Ok(()), Err(why)) => return Err(start_error(connection, stream, why).await),
+    };
+    match line.strip_prefix(BAD) {
+        _ if line == PREAMBLE => {
+            Ok((stream, BootstrapStatistics { bytes_sent: bytes.len() as u64, commands: 2 }))
+        }
+        Some(digest) => Err(LinkError::Start {
+            node: target.node.clone(),
+            why: format!("the program arrived damaged: its digest is {digest}, {} was sent", program.digest),
+        }),
+        None => Err(start_error(connection, stream, format!("it says `{line}`")).await),
+    }
+}
+
+async fn said(connection: &Connection, stream: &mut ExecStream) -> Result<String, String> {
+    timeout(Duration::from_secs(START_SECONDS), marked_line(stream))
+        .await
+        .unwrap_or_else(|_| Err(format!("{} said nothing for {START_SECONDS} s", connection.target().node)))
+}
+
+/// Makes the error out of what the command printed on its standard error.
+async fn start_error(connection: &Connection, stream: ExecStream, why: String) -> LinkError {
+    let target = connection.target();
+    let before = stream.stderr();
+    let exit = timeout(Duration::from_secs(5), stream.finish()).await.unwrap_or_default();
+    let stderr = if exit.stderr.is_empty() { before } else { exit.stderr.clone() };
+    if stderr.contains("sudo") {
+        return LinkError::Sudo { node: target.node.clone(), user: target.user.clone(), why: stderr };
+    }
+    let why = if stderr.is_empty() { format!("{why}; {exit}") } else { format!("{why}; {exit}: {stderr}") };
+    LinkError::Start { node: target.node.clone(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(folder: &Path, content: &str) -> NodeProgram {
+        let path = folder.join("program");
+        std::fs::write(&path, content).unwrap();
+        NodeProgram::from_file(&path).unwrap()
+    }
+
+    /// Runs a script with its fixed folders moved below `root`, by the shell that nodes have.
+    fn run(root: &Path, script: &str, input: &[u8]) -> String {
+        let script = script.replace(STATE_FOLDER, &root.display().to_string());
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", &script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input);
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    }
+
+    #[test]
+    fn the_program_is_sent_once_and_only_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("state");
+        let program = program(folder.path(), "#!/bin/sh\necho started \"$@\"\n");
+        let need = run(&root, &program.start_script(), b"");
+        assert!(need.starts_with(NEED) && need.split_whitespace().count() == 3, "{need}");
+
+        let bytes = program.compressed().unwrap().to_vec();
+        let upload = program.upload_script(bytes.len(), " | gzip -dc");
+        run(&root, &upload, &bytes[..bytes.len() / 2]);
+        let mut damaged = program.bytes.clone();
+        damaged[3] ^= 1;
+        let said = run(&root, &program.upload_script(damaged.len(), ""), &damaged);
+        assert!(said.starts_with(BAD), "{said}");
+        assert_eq!(std::fs::read_dir(root.join("bin")).unwrap().count(), 0, "nothing half-done is left");
+
+        assert_eq!(run(&root, &upload, &bytes), "started node link\n");
+        assert_eq!(run(&root, &program.start_script(), b""), "started node link\n");
+        use std::os::unix::fs::PermissionsExt;
+        for path in [root.clone(), root.join("bin"), root.join(format!("bin/kubezt-{}", program.digest))] {
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o700,
+                "{}",
+                path.display()
+            );
+        }
+    }
+
+    #[test]
+    fn sudo_is_used_only_where_it_is_needed_and_asks_nothing() {
+        assert_eq!(Privilege::of("root").command("true"), "exec /bin/sh -c 'true'");
+        assert_eq!(Privilege::of("admin").command("true"), "exec sudo -n /bin/sh -c 'true'");
+    }
+}

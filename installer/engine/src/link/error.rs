@@ -1,0 +1,140 @@
+//! Why something over the link did not work.
+
+use std::io;
+use std::path::PathBuf;
+
+use kubezt_model::Digest;
+use thiserror::Error;
+
+use super::assembly::MessageError;
+use crate::transport::TransportError;
+
+/// Why something over the link did not work.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// The connection could not be used.
+    #[error(transparent)]
+    Transport(Box<TransportError>),
+    /// The link ended while something was waited for.
+    #[error("{node}: the link ended while {doing}: {why}")]
+    Closed {
+        /// Node.
+        node: String,
+        /// What was being done.
+        doing: String,
+        /// Why it ended, with the end of the node's standard error.
+        why: String,
+    },
+    /// Nothing came for too long.
+    #[error("{node}: no answer within {seconds} s while {doing}")]
+    Timeout {
+        /// Node.
+        node: String,
+        /// What was being done.
+        doing: String,
+        /// How long, in seconds.
+        seconds: u64,
+    },
+    /// The node says no.
+    #[error("{node}: {doing} failed: {why}")]
+    Refused {
+        /// Node.
+        node: String,
+        /// What was being done.
+        doing: String,
+        /// The node's cause chain.
+        why: String,
+    },
+    /// The other end speaks another version.
+    #[error(
+        "{node}: the node side speaks protocol {theirs}, this kubezt speaks {ours}; run the install again with this version"
+    )]
+    Protocol {
+        /// Node.
+        node: String,
+        /// Version there.
+        theirs: u32,
+        /// Version here.
+        ours: u32,
+    },
+    /// An answer that does not fit the question.
+    #[error("{node}: an answer that does not fit arrived while {doing}")]
+    Unexpected {
+        /// Node.
+        node: String,
+        /// What was being done.
+        doing: String,
+    },
+    /// A message could not be written.
+    #[error("{node}: {doing} could not be asked")]
+    Message {
+        /// Node.
+        node: String,
+        /// What was being done.
+        doing: String,
+        /// Why.
+        #[source]
+        source: MessageError,
+    },
+    /// A blob could not be read here.
+    #[error("{node}: cannot read blob {digest} from {path}", path = path.display())]
+    Blob {
+        /// Node it was meant for.
+        node: String,
+        /// The blob.
+        digest: Digest,
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The program file of this kubezt cannot be used.
+    #[error("cannot read this program's own file {path}, which is copied to nodes", path = path.display())]
+    Program {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The node is of another architecture.
+    #[error(
+        "{node}: the node is {theirs} and this kubezt is built for {ours}; use the kubezt built for {theirs}"
+    )]
+    Architecture {
+        /// Node.
+        node: String,
+        /// Architecture of the node.
+        theirs: String,
+        /// Architecture of this program.
+        ours: &'static str,
+    },
+    /// The user cannot become root.
+    #[error(
+        "{node}: {user} cannot become root without a password ({why}); log in as root, or allow `{user} ALL=(ALL) \
+         NOPASSWD:ALL` in /etc/sudoers.d on the node"
+    )]
+    Sudo {
+        /// Node.
+        node: String,
+        /// Login name.
+        user: String,
+        /// What sudo says.
+        why: String,
+    },
+    /// The node side did not start.
+    #[error("{node}: kubezt did not start on the node: {why}")]
+    Start {
+        /// Node.
+        node: String,
+        /// What came instead.
+        why: String,
+    },
+}
+
+impl From<TransportError> for LinkError {
+    fn from(error: TransportError) -> Self {
+        Self::Transport(Box::new(error))
+    }
+}

@@ -1,0 +1,83 @@
+//! Keys that are made on the node and never leave it, and certificates that are signed where the signer's key lives.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kubezt_model::desired::LeafSpec;
+use kubezt_model::{Mode, Owner};
+use kubezt_pki::{CertificateChain, PrivateKeyPem, PublicKey};
+use zeroize::Zeroizing;
+
+use super::Applied;
+use super::file::put_content;
+use crate::node::accounts::Accounts;
+use crate::node::files::{self, Attributes};
+use crate::node::{NodeError, NodeRoot};
+
+const PRIVATE: Mode = Mode::new(0o600);
+const PUBLIC: Mode = Mode::new(0o644);
+
+/// Makes a private key where none is, 0600, and writes its public half in PEM where that is asked for. Answers with the
+/// public half in base64. A key that is there is kept, and one that cannot be read is an error: replacing it would
+/// silently invalidate what was issued for it.
+///
+/// # Errors
+/// [`NodeError`].
+pub fn make(root: &NodeRoot, name: &str, owner: &Owner, public: Option<&str>) -> Result<Applied, NodeError> {
+    let path = root.path(name)?;
+    let ids = Accounts::load(root)?.ids(owner)?;
+    let (key, mut changed) = match files::text(&path)?.map(Zeroizing::new) {
+        Some(text) => {
+            let key = PrivateKeyPem::parse(&text).map_err(pki(&path))?;
+            (key, files::set_attributes(&path, Attributes { mode: PRIVATE, ids })?)
+        }
+        None => {
+            let key = kubezt_pki::generate().map_err(pki(&path))?;
+            files::replace_with(&path, Attributes { mode: PRIVATE, ids }, key.expose().as_bytes())?;
+            (key, true)
+        }
+    };
+    let public_key = kubezt_pki::spki_of(&key).map_err(pki(&path))?;
+    if let Some(public) = public {
+        let attributes = Attributes { mode: PUBLIC, ids };
+        changed |= put_content(&root.path(public)?, attributes, public_key.to_pem().as_bytes())?;
+    }
+    Ok(Applied { changed, output: Some(public_key.to_base64()) })
+}
+
+/// Signs a leaf with an intermediate of this node, by this node's clock. Answers with the chain in PEM; nothing is written
+/// here, so nothing changes.
+///
+/// # Errors
+/// [`NodeError`].
+pub fn sign(
+    root: &NodeRoot,
+    authority_certificate: &str,
+    authority_key: &str,
+    leaf: &LeafSpec,
+    public_key: &str,
+    hours: u32,
+) -> Result<Applied, NodeError> {
+    let certificate_path = root.path(authority_certificate)?;
+    let key_path = root.path(authority_key)?;
+    let chain = CertificateChain::parse(&required(&certificate_path)?).map_err(pki(&certificate_path))?;
+    let key = PrivateKeyPem::parse(&required(&key_path)?).map_err(pki(&key_path))?;
+    let sign = |error| NodeError::Sign { name: leaf.common_name.clone(), source: Box::new(error) };
+    let subject_key = PublicKey::from_base64(public_key).map_err(sign)?;
+    let lifetime = Duration::from_secs(u64::from(hours) * 3600);
+    let signed = kubezt_pki::sign_leaf(&chain, &key, leaf, &subject_key, jiff::Timestamp::now(), lifetime)
+        .map_err(sign)?;
+    Ok(Applied { changed: false, output: Some(signed.to_pem()) })
+}
+
+fn required(path: &Path) -> Result<Zeroizing<String>, NodeError> {
+    match files::text(path)? {
+        Some(text) => Ok(Zeroizing::new(text)),
+        None => Err(NodeError::file("read", path)(std::io::ErrorKind::NotFound.into())),
+    }
+}
+
+fn pki(path: &Path) -> impl FnOnce(kubezt_pki::PkiError) -> NodeError {
+    let path = path.to_owned();
+    move |error| NodeError::Pki { path, source: Box::new(error) }
+}

@@ -1,0 +1,77 @@
+//! systemd units.
+
+use std::time::Duration;
+
+use kubezt_model::node::UnitReading;
+
+use super::Applied;
+use crate::node::command::{run, separated};
+use crate::node::{NodeError, NodeRoot, gather};
+
+/// systemd's own limit for starting is 90 s unless a unit says otherwise.
+const START_LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Reads unit files again.
+///
+/// # Errors
+/// [`NodeError`].
+pub async fn reload(root: &NodeRoot) -> Result<Applied, NodeError> {
+    run(root, "systemctl", &["daemon-reload"], LIMIT).await.map(|_| Applied::changed(true))
+}
+
+/// Enables a unit and starts it where it is not active.
+///
+/// # Errors
+/// [`NodeError::Unit`] with the end of its journal.
+pub async fn start(root: &NodeRoot, name: &str) -> Result<Applied, NodeError> {
+    let before = state(root, name).await?;
+    // Units without an [Install] section are `static`, generated ones `generated`: they cannot be enabled and need not be.
+    let enable = !matches!(
+        before.as_ref().map(|unit| unit.enabled.as_str()),
+        Some("enabled" | "static" | "generated" | "indirect" | "alias")
+    );
+    let start = before.is_none_or(|unit| unit.active != "active");
+    if enable {
+        run(root, "systemctl", &["enable", "--", name], LIMIT).await?;
+    }
+    if start {
+        bring_up(root, "start", name).await?;
+    }
+    Ok(Applied::changed(enable || start))
+}
+
+/// Restarts a unit.
+///
+/// # Errors
+/// [`NodeError::Unit`] with the end of its journal.
+pub async fn restart(root: &NodeRoot, name: &str) -> Result<Applied, NodeError> {
+    bring_up(root, "restart", name).await.map(|()| Applied::changed(true))
+}
+
+async fn bring_up(root: &NodeRoot, verb: &str, name: &str) -> Result<(), NodeError> {
+    // A unit that failed too often in a row is not started until this was forgotten.
+    let _ = run(root, "systemctl", &["reset-failed", "--", name], LIMIT).await;
+    let result = run(root, "systemctl", &[verb, "--", name], START_LIMIT).await;
+    match (result, state(root, name).await?) {
+        (Ok(_), Some(unit)) if unit.active == "active" => Ok(()),
+        (Err(error), None) => Err(error),
+        (_, unit) => Err(NodeError::Unit {
+            name: name.to_owned(),
+            state: unit.map_or_else(|| "unknown".to_owned(), |unit| unit.active),
+            journal: journal(root, name).await,
+        }),
+    }
+}
+
+async fn state(root: &NodeRoot, name: &str) -> Result<Option<UnitReading>, NodeError> {
+    Ok(gather::unit::read(root, &[name.to_owned()]).await?.remove(name))
+}
+
+async fn journal(root: &NodeRoot, name: &str) -> String {
+    let arguments = ["--unit", name, "--lines", "15", "--no-pager", "--output", "cat"];
+    match run(root, "journalctl", &arguments, LIMIT).await {
+        Ok(output) => separated(&output.stdout),
+        Err(_) => String::new(),
+    }
+}

@@ -1,0 +1,174 @@
+//! Looking at things: a list of reads becomes a list of readings, in the order asked. Looking changes nothing.
+//!
+//! What is asked many times is looked up once: one pass over /proc, one `systemctl show`, one list of images.
+
+pub mod audit;
+pub mod etcd;
+pub mod file;
+pub mod host;
+pub mod kernel;
+pub mod process;
+pub mod unit;
+pub mod version;
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::future::join_all;
+use kubezt_model::node::{Read, Reading};
+
+use super::accounts::Accounts;
+use super::blobs::BlobStore;
+use super::{NodeError, NodeRoot, images, processes};
+
+/// Threads that read files side by side; most of the time goes into digests of large programs.
+const FILE_THREADS: usize = 4;
+
+/// Looks at everything in the list.
+pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
+    let on_disk: Vec<Read> = reads.iter().filter(|read| is_on_disk(read)).cloned().collect();
+    let unit_names: Vec<String> = reads
+        .iter()
+        .filter_map(|read| match read {
+            Read::Unit { name } => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    let wants_images = reads.iter().any(|read| matches!(read, Read::Image { .. }));
+    let versions = reads.iter().filter_map(|read| match read {
+        Read::Version { program, arguments } => {
+            Some(async move { (read.clone(), version::read(root, program, arguments).await) })
+        }
+        _ => None,
+    });
+    let values = reads.iter().filter_map(|read| match read {
+        Read::EtcdValue { key } => Some(async move {
+            let value = etcd::value(root, key).await;
+            (
+                read.clone(),
+                reading(value.map(|value| value.map(|bytes| Reading::EtcdValue(STANDARD.encode(bytes))))),
+            )
+        }),
+        _ => None,
+    });
+    let (mut answers, units, images, versions, values) = tokio::join!(
+        files(root, on_disk),
+        unit::read(root, &unit_names),
+        async { if wants_images { Some(images::list(root).await) } else { None } },
+        join_all(versions),
+        join_all(values),
+    );
+    answers.extend(versions);
+    answers.extend(values);
+    reads
+        .into_iter()
+        .map(|read| {
+            let reading = match &read {
+                Read::Unit { name } => match &units {
+                    Ok(units) => units.get(name).cloned().map_or(Reading::Missing, Reading::Unit),
+                    Err(error) => Reading::Failed(error.chain()),
+                },
+                Read::Image { reference } => match &images {
+                    Some(Ok(images)) => {
+                        images.get(reference).cloned().map_or(Reading::Missing, Reading::Image)
+                    }
+                    Some(Err(error)) => Reading::Failed(error.chain()),
+                    None => Reading::Missing,
+                },
+                _ => match answers.get(&read) {
+                    Some(reading) => reading.clone(),
+                    None => Reading::Failed("it was not read".to_owned()),
+                },
+            };
+            (read, reading)
+        })
+        .collect()
+}
+
+fn is_on_disk(read: &Read) -> bool {
+    !matches!(read, Read::Unit { .. } | Read::Image { .. } | Read::Version { .. } | Read::EtcdValue { .. })
+}
+
+/// Everything that is answered by the file system, on a few threads.
+async fn files(root: &NodeRoot, reads: Vec<Read>) -> BTreeMap<Read, Reading> {
+    let accounts = match Accounts::load(root) {
+        Ok(accounts) => accounts,
+        Err(error) => {
+            let why = Reading::Failed(error.chain());
+            return reads.into_iter().map(|read| (read, why.clone())).collect();
+        }
+    };
+    // One pass over /proc serves every question about processes.
+    let running = reads
+        .iter()
+        .any(|read| matches!(read, Read::Process { .. }))
+        .then(|| processes::all(root).map_err(|error| error.chain()));
+    let context =
+        std::sync::Arc::new(Context { root: root.clone(), accounts, running, store: BlobStore::of(root) });
+    let mut shares: Vec<Vec<Read>> = vec![Vec::new(); FILE_THREADS];
+    for (index, read) in reads.into_iter().enumerate() {
+        shares[index % FILE_THREADS].push(read);
+    }
+    let threads = shares.into_iter().filter(|share| !share.is_empty()).map(|share| {
+        let context = std::sync::Arc::clone(&context);
+        tokio::task::spawn_blocking(move || {
+            share
+                .into_iter()
+                .map(|read| {
+                    let reading = context.read(&read);
+                    (read, reading)
+                })
+                .collect::<Vec<_>>()
+        })
+    });
+    join_all(threads).await.into_iter().flatten().flatten().collect()
+}
+
+struct Context {
+    root: NodeRoot,
+    accounts: Accounts,
+    running: Option<Result<Vec<processes::Process>, String>>,
+    store: BlobStore,
+}
+
+impl Context {
+    fn read(&self, read: &Read) -> Reading {
+        let answer = match read {
+            Read::Host => Ok(Some(Reading::Host(Box::new(host::read(&self.root))))),
+            Read::File { path, text } => {
+                file::read(&self.root, &self.accounts, path, *text).map(|file| file.map(Reading::File))
+            }
+            Read::Tree { path } => {
+                file::tree(&self.root, &self.accounts, path).map(|tree| tree.map(Reading::Tree))
+            }
+            Read::Process { name } => return process::select(self.running.as_ref(), name),
+            Read::Sysctl { key } => kernel::sysctl(&self.root, key).map(|value| value.map(Reading::Text)),
+            Read::PublicKey { path } => {
+                file::public_key(&self.root, path).map(|key| key.map(Reading::PublicKey))
+            }
+            Read::User { name } => Ok(self.accounts.user(name).map(Reading::User)),
+            Read::Blob { digest } => Ok(self.store.has(*digest).then_some(Reading::Present)),
+            Read::AuditRecord { path, audit_id } => {
+                audit::record(&self.root, path, audit_id).map(|record| record.map(Reading::AuditRecord))
+            }
+            Read::Unit { .. } | Read::Image { .. } | Read::Version { .. } | Read::EtcdValue { .. } => {
+                Ok(None)
+            }
+        };
+        reading(answer)
+    }
+}
+
+/// What is not there is missing, what cannot be read failed.
+fn reading(answer: Result<Option<Reading>, NodeError>) -> Reading {
+    match answer {
+        Ok(Some(reading)) => reading,
+        Ok(None) => Reading::Missing,
+        Err(error) => Reading::Failed(error.chain()),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,75 @@
+//! systemd units, all of them with one call.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kubezt_model::node::UnitReading;
+
+use crate::node::command::run;
+use crate::node::{NodeError, NodeRoot};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const PROPERTIES: &str =
+    "--property=LoadState,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic,NeedDaemonReload";
+
+/// The units of these names; one that systemd does not know is left out.
+///
+/// # Errors
+/// Where systemd does not answer.
+pub async fn read(root: &NodeRoot, names: &[String]) -> Result<BTreeMap<String, UnitReading>, NodeError> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut arguments = vec!["show", PROPERTIES, "--"];
+    arguments.extend(names.iter().map(String::as_str));
+    let output = run(root, "systemctl", &arguments, LIMIT).await?;
+    let blocks: Vec<Option<UnitReading>> = parse(&output.stdout);
+    if blocks.len() != names.len() {
+        return Err(NodeError::Command {
+            command: "systemctl show".to_owned(),
+            status: "an odd answer".to_owned(),
+            output: format!(": {} units were asked for, {} came", names.len(), blocks.len()),
+        });
+    }
+    Ok(names.iter().cloned().zip(blocks).filter_map(|(name, unit)| Some((name, unit?))).collect())
+}
+
+/// One block of `Key=value` lines a unit, in the order asked, separated by blank lines.
+fn parse(text: &str) -> Vec<Option<UnitReading>> {
+    text.split("\n\n").map(str::trim).filter(|block| !block.is_empty()).map(unit).collect()
+}
+
+fn unit(block: &str) -> Option<UnitReading> {
+    let property = |key: &str| {
+        block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or("").to_owned()
+    };
+    (property("LoadState") != "not-found").then(|| UnitReading {
+        active: property("ActiveState"),
+        enabled: property("UnitFileState"),
+        since: property("ActiveEnterTimestampMonotonic").parse().unwrap_or(0),
+        needs_reload: property("NeedDaemonReload") == "yes",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_become_units_and_unknown_ones_nothing() {
+        let text = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nActiveEnterTimestampMonotonic=17\n\
+                    NeedDaemonReload=yes\n\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n";
+        let units = parse(text);
+        assert_eq!(units.len(), 2);
+        assert_eq!(
+            units[0],
+            Some(UnitReading {
+                active: "active".into(),
+                enabled: "enabled".into(),
+                since: 17,
+                needs_reload: true
+            })
+        );
+        assert_eq!(units[1], None);
+    }
+}

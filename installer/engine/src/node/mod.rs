@@ -1,0 +1,39 @@
+//! The node side: what `kubezt node …` does on a node, as root.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`serve_link`] | answers the operator over the link |
+//! | [`gather`] | looks at things |
+//! | [`apply`] | does things |
+//! | [`blobs`] | the content store |
+//! | [`dial`] | forwards standard input and output to a TCP address |
+//! | [`serve`] | balances the API on loopback |
+//! | [`root`] | where files and programs are: the host, or a folder in tests |
+//! | [`command`] | programs, without a shell, with a time limit |
+//! | [`accounts`] | names of users and groups |
+//! | [`lock`] | one operator at a time |
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "errors here name the path and what was being done themselves"
+)]
+
+pub mod accounts;
+pub mod apply;
+pub mod blobs;
+pub mod command;
+pub mod dial;
+mod error;
+pub mod files;
+pub mod gather;
+pub mod images;
+pub mod lock;
+pub mod processes;
+pub mod root;
+pub mod serve;
+pub mod serve_link;
+mod stdio;
+
+pub use error::NodeError;
+pub use root::NodeRoot;
+pub use serve_link::serve_link;

@@ -1,0 +1,28 @@
+//! How bytes reach a node: SSH, with host keys that are always verified.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`hostkeys`] | decides whether a host key is the expected one (pure) |
+//! | [`trust`] | reads known_hosts files, shows and records a host key |
+//! | [`auth`] | proves who the operator is: key files and agent |
+//! | [`algorithms`] | the only algorithms that are offered |
+//! | [`ssh`] | connections |
+//! | [`exec`] | one command on a connection, as a byte stream |
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "errors here name the path and what was being done themselves"
+)]
+
+pub mod algorithms;
+pub mod auth;
+mod error;
+pub mod exec;
+pub mod hostkeys;
+pub mod ssh;
+pub mod trust;
+
+pub use error::TransportError;
+pub use exec::{ExecStream, Exit};
+pub use hostkeys::{HostKey, HostName, KnownHosts, Verdict};
+pub use ssh::{Connection, HostKeySource, Target, scan_host_key};

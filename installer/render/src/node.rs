@@ -1,0 +1,119 @@
+//! Files of one node.
+
+use std::collections::BTreeMap;
+
+use kubezt_model::desired::{DesiredNode, Node, OnChange, RenderedFile, Sensitivity};
+use kubezt_model::{Digest, Mode, SecretText, yaml};
+
+use crate::context::{Ground, fault};
+use crate::header::{FileHeader, ModeSource};
+use crate::templates::{FileTemplate, Templates};
+use crate::{Input, RenderError, arguments, node_shape, parse_back, values};
+
+/// Renders a node: its shape and all its files, sorted by path. Components and images are the caller's to add.
+///
+/// # Errors
+/// Everything that is wrong with the node's templates: undefined variables, settings that do not fit, results that do
+/// not parse back, two files of one path.
+pub fn render_node(templates: &Templates, input: &Input<'_>, node: &Node) -> Result<DesiredNode, RenderError> {
+    let ground = Ground::of_node(input, node);
+    let mut errors = Vec::new();
+    let mut files: Vec<RenderedFile> = Vec::new();
+    // Static pods come last: each carries a digest of the files it reads when it starts.
+    let mut configurations = BTreeMap::new();
+    let is_pod = |file: &&FileTemplate| matches!(file.header.on_change, OnChange::StaticPod(_));
+    let others = templates.files.iter().filter(|file| !is_pod(file));
+    for template in others.chain(templates.files.iter().filter(is_pod)) {
+        match render_file(templates, input, &ground, node, template, &configurations) {
+            Ok(Some(file)) => {
+                if let Some(pod) = &template.header.configures {
+                    let lines: &mut String = configurations.entry(pod.clone()).or_default();
+                    lines.push_str(&format!("{} {}\n", file.path, file.digest()));
+                }
+                if let Some(other) = files.iter().find(|other| other.path == file.path) {
+                    errors.push(RenderError::SamePath {
+                        path: file.path.clone(),
+                        one: other.template.clone(),
+                        other: file.template.clone(),
+                    });
+                }
+                files.push(file);
+            }
+            Ok(None) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    RenderError::all(errors)?;
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    let mut desired = node_shape(input.cluster, node);
+    desired.files = files;
+    Ok(desired)
+}
+
+fn render_file(
+    templates: &Templates,
+    input: &Input<'_>,
+    ground: &Ground,
+    node: &Node,
+    template: &FileTemplate,
+    configurations: &BTreeMap<String, String>,
+) -> Result<Option<RenderedFile>, RenderError> {
+    let FileTemplate { name, header } = template;
+    if !ground.file_wanted(name, header, node)? {
+        return Ok(None);
+    }
+    let mut context = match header.sensitivity {
+        Sensitivity::Public => ground.context().clone(),
+        Sensitivity::Secret => ground.with_secrets(input.secrets),
+    };
+    if let Some(source) = &header.arguments {
+        context.insert("arguments", &arguments::arguments(templates, ground, name, source)?);
+    }
+    if let OnChange::StaticPod(pod) = &header.on_change {
+        let lines = configurations.get(pod).map_or("", String::as_str);
+        context.insert("configuration", &format!("sha256:{}", Digest::of(lines.as_bytes())));
+    }
+    let mut body = templates.render(name, &context)?;
+    let documents = parse_back::check(name, header.format, header.sensitivity, &body)?;
+    if !header.overlay.is_empty() {
+        body = overlaid(ground, node, name, header, documents)?;
+        parse_back::check(name, header.format, header.sensitivity, &body)?;
+    }
+    Ok(Some(RenderedFile {
+        path: header.path.clone(),
+        mode: mode(ground, name, &header.mode)?,
+        owner: header.owner.clone(),
+        body: SecretText::new(body),
+        sensitivity: header.sensitivity,
+        on_change: header.on_change.clone(),
+        template: name.clone(),
+    }))
+}
+
+/// The one document with settings merged over it.
+fn overlaid(
+    ground: &Ground,
+    node: &Node,
+    template: &str,
+    header: &FileHeader,
+    documents: Vec<serde_json::Value>,
+) -> Result<String, RenderError> {
+    let fault = |problem: String| RenderError::NotParsed { template: template.to_owned(), line: 0, problem };
+    let [mut document] = <[_; 1]>::try_from(documents)
+        .map_err(|_| fault("an overlay needs a result of one YAML or JSON document".to_owned()))?;
+    for overlay in header.overlay.iter().filter(|overlay| overlay.roles.contains(&node.role)) {
+        values::merge(&mut document, ground.setting(template, &overlay.settings)?);
+    }
+    yaml::write(&values::sorted(document)).map_err(|error| fault(error.message))
+}
+
+fn mode(ground: &Ground, template: &str, source: &ModeSource) -> Result<Mode, RenderError> {
+    match source {
+        ModeSource::Fixed(mode) => Ok(*mode),
+        ModeSource::Setting(path) => ground
+            .setting(template, path)?
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| fault(template, path, "is no file mode")),
+    }
+}

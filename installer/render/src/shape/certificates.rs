@@ -1,0 +1,143 @@
+//! Certificates and trust bundles of a node.
+//!
+//! Everything that uses one of these pairs reads it again when it changes, so no replacement restarts anything: the
+//! serving pairs of API server and kubelet, the client pairs named in kubeconfigs, etcd's pairs at each handshake, and
+//! the signer's pair. Keys are made where they are used.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use kubezt_model::Owner;
+use kubezt_model::cluster::Role;
+use kubezt_model::desired::{
+    AuthorityKind, BundleMember, CertificateKind, Cluster, DesiredBundle, DesiredCertificate, LeafSpec, Node,
+    OnChange, Usage,
+};
+
+use super::ETCD;
+
+const PKI: &str = "/etc/kubernetes/pki";
+const ETCD_PKI: &str = "/etc/etcd/pki";
+const KUBELET_PKI: &str = "/var/lib/kubelet/pki";
+
+/// Certificates of a node: authorities first, then leaves.
+pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
+    let mode = cluster.settings.files.certificate_mode;
+    let make = |folder: &str, name: &str, owner: Owner, kind: CertificateKind| DesiredCertificate {
+        certificate_path: format!("{folder}/{name}.crt"),
+        key_path: format!("{folder}/{name}.key"),
+        owner,
+        certificate_mode: mode,
+        kind,
+        on_change: OnChange::Nothing,
+    };
+    let root = |folder: &str, name: &str, leaf: LeafSpec| make(folder, name, Owner::root(), CertificateKind::Leaf(leaf));
+    let mut certificates = Vec::new();
+    if node.role == Role::ControlPlane {
+        let folder = format!("{PKI}/authority");
+        certificates.extend(AuthorityKind::ALL.map(|authority| {
+            make(&folder, authority.as_str(), Owner::root(), CertificateKind::Intermediate(authority))
+        }));
+        let client = |name: &str, authority: AuthorityKind, common_name: &str| {
+            root(PKI, name, client_leaf(authority, common_name, &[]))
+        };
+        let (kubernetes, etcd) = (AuthorityKind::Kubernetes, AuthorityKind::Etcd);
+        certificates.extend([
+            root(PKI, "apiserver", api_server(cluster, node)),
+            client("apiserver-kubelet-client", kubernetes, "kube-apiserver-kubelet-client"),
+            client("apiserver-etcd-client", etcd, "kube-apiserver-etcd-client"),
+            client("front-proxy-client", AuthorityKind::FrontProxy, "front-proxy-client"),
+            client("controller-manager", kubernetes, "system:kube-controller-manager"),
+            client("scheduler", kubernetes, "system:kube-scheduler"),
+        ]);
+        certificates.extend(
+            ["server", "peer"].map(|name| make(ETCD_PKI, name, etcd_owner(), CertificateKind::Leaf(etcd_leaf(node)))),
+        );
+    }
+    let name = format!("system:node:{}", node.name);
+    let serving = LeafSpec {
+        dns_names: vec![node.name.to_string()],
+        ip_addresses: node.addresses.clone(),
+        usage: Usage::Server,
+        ..client_leaf(AuthorityKind::Kubernetes, &name, &["system:nodes"])
+    };
+    certificates.push(root(KUBELET_PKI, "kubelet", serving));
+    let client = client_leaf(AuthorityKind::Kubernetes, &name, &["system:nodes"]);
+    certificates.push(root(KUBELET_PKI, "kubelet-client", client));
+    certificates
+}
+
+fn client_leaf(authority: AuthorityKind, common_name: &str, organizations: &[&str]) -> LeafSpec {
+    LeafSpec {
+        authority,
+        common_name: common_name.to_owned(),
+        organizations: organizations.iter().map(|&name| name.to_owned()).collect(),
+        dns_names: Vec::new(),
+        ip_addresses: Vec::new(),
+        usage: Usage::Client,
+    }
+}
+
+/// Every name and address the API is called by: through its Service, on loopback, from outside.
+fn api_server(cluster: &Cluster, node: &Node) -> LeafSpec {
+    let mut dns_names =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"].map(str::to_owned).to_vec();
+    dns_names.push(format!("kubernetes.default.svc.{}", cluster.networks.domain));
+    dns_names.push(cluster.endpoint.name.clone());
+    dns_names.push(node.name.to_string());
+    let mut ip_addresses = node.addresses.clone();
+    ip_addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    ip_addresses.push(cluster.networks.kubernetes_service);
+    ip_addresses.extend(&cluster.endpoint.addresses);
+    LeafSpec {
+        dns_names: unique(dns_names),
+        ip_addresses: unique(ip_addresses),
+        usage: Usage::Server,
+        ..client_leaf(AuthorityKind::Kubernetes, "kube-apiserver", &[])
+    }
+}
+
+/// etcd's server pair is a client pair as well: its HTTP gateway calls the member's own client port with it.
+fn etcd_leaf(node: &Node) -> LeafSpec {
+    let mut ip_addresses = node.addresses.clone();
+    ip_addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    LeafSpec {
+        dns_names: unique(vec!["localhost".to_owned(), node.name.to_string()]),
+        ip_addresses: unique(ip_addresses),
+        usage: Usage::ServerAndClient,
+        ..client_leaf(AuthorityKind::Etcd, node.name.as_str(), &[])
+    }
+}
+
+/// Trust bundles of a node. What admits clients holds intermediates and never the root.
+pub fn bundles(cluster: &Cluster, node: &Node) -> Vec<DesiredBundle> {
+    let make = |path: &str, owner: Owner, member: BundleMember| DesiredBundle {
+        path: path.to_owned(),
+        mode: cluster.settings.files.certificate_mode,
+        owner,
+        members: vec![member],
+        on_change: OnChange::Nothing,
+    };
+    let trusts = BundleMember::Intermediate;
+    let mut bundles = vec![
+        make("/etc/kubernetes/pki/ca.crt", Owner::root(), trusts(AuthorityKind::Kubernetes)),
+        make("/etc/kubernetes/pki/root.crt", Owner::root(), BundleMember::Root),
+    ];
+    if node.role == Role::ControlPlane {
+        bundles.extend([
+            make("/etc/kubernetes/pki/front-proxy-ca.crt", Owner::root(), trusts(AuthorityKind::FrontProxy)),
+            make("/etc/kubernetes/pki/etcd/ca.crt", Owner::root(), trusts(AuthorityKind::Etcd)),
+            make("/etc/etcd/pki/ca.crt", etcd_owner(), trusts(AuthorityKind::Etcd)),
+        ]);
+    }
+    bundles
+}
+
+fn etcd_owner() -> Owner {
+    Owner { user: ETCD.to_owned(), group: ETCD.to_owned() }
+}
+
+fn unique<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort();
+    items.dedup();
+    items
+}

@@ -1,0 +1,35 @@
+//! A cluster that is as wanted is left alone.
+
+use anyhow::{Result, ensure};
+
+use crate::World;
+use crate::install::KUBECONFIG;
+
+/// Nothing to do, and the exit code says so.
+pub fn plan_is_empty(world: &World) -> Result<()> {
+    let run = world.kubezt.run("plan", &["--exit-code"])?;
+    ensure!(run.code == 0, "exit code {}:\n{}", run.code, run.stdout);
+    Ok(())
+}
+
+/// The same install again: the same processes run, the same files stand.
+pub fn second_install(world: &World) -> Result<()> {
+    let before = world.lab.process_starts()?;
+    ensure!(before.contains("kube-apiserver"), "the search for processes finds nothing:\n{before}");
+    let run = world.kubezt.succeed("install", &[])?;
+    ensure!(run.stderr.contains("Nothing to do"), "{}", run.stderr);
+    let after = world.lab.process_starts()?;
+    ensure!(before == after, "processes differ:\n{before}\n{after}");
+    Ok(())
+}
+
+/// An object changed through the API is planned, and mended by install.
+pub fn api_drift(world: &World) -> Result<()> {
+    world.lab.kubectl(KUBECONFIG, "-n kube-system scale deployment coredns --replicas=1")?;
+    let run = world.kubezt.run("plan", &["--exit-code", "--summary"])?;
+    ensure!(run.code == 5 && run.stdout.contains("coredns"), "{}: {}", run.code, run.stdout);
+    world.kubezt.succeed("install", &["--no-verify"])?;
+    let replicas = world.lab.kubectl(KUBECONFIG, "-n kube-system get deployment coredns -o jsonpath={.spec.replicas}")?;
+    ensure!(replicas.trim() == "2", "replicas {replicas}");
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! A hardened cluster on real nodes, from bare machines to proof.
+//!
+//! The stories run one after the other, in the order of the list, on one lab: the later ones use the cluster that the
+//! earlier ones made. A story that cannot start because the cluster is missing fails, it does not pass.
+
+mod baseline;
+mod certificates;
+mod converged;
+mod install;
+mod killed;
+mod refusals;
+mod secrets;
+mod tampering;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use kubezt_tests::{Kubezt, Lab};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// What every story starts from.
+#[derive(Clone)]
+pub struct World {
+    /// The lab.
+    pub lab: Lab,
+    /// The binary on the lab's cluster file.
+    pub kubezt: Kubezt,
+}
+
+type Story = fn(&World) -> Result<()>;
+
+/// The stories, in order.
+const STORIES: &[(&str, Story)] = &[
+    ("a_wrong_host_key_stops_everything", refusals::wrong_host_key),
+    ("an_unreachable_node_is_named", refusals::unreachable_node),
+    ("an_unknown_setting_points_at_its_line", refusals::unknown_setting),
+    ("a_folder_without_a_cluster_says_what_to_do", refusals::no_cluster_file),
+    ("stig_from_bare_nodes_is_ready_and_verified", install::stig),
+    ("the_api_shows_its_control_plane", install::control_plane_is_visible),
+    ("every_finding_is_green_or_waived", install::only_declared_waivers),
+    ("plan_after_install_is_empty", converged::plan_is_empty),
+    ("a_second_install_changes_and_restarts_nothing", converged::second_install),
+    ("a_change_in_the_api_shows_in_the_plan", converged::api_drift),
+    ("renewal_under_load_fails_no_request", certificates::renewal_under_load),
+    ("planted_secrets_are_nowhere", secrets::nowhere),
+    ("tamperings_turn_their_requirement_red_and_install_green", tampering::red_and_green),
+    ("a_corrupted_blob_is_not_used", refusals::corrupted_blob),
+    ("a_killed_install_is_resumed", killed::resumed),
+    ("baseline_from_bare_nodes_is_ready_and_verified", baseline::baseline),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The stories build on each other.
+    arguments.test_threads = Some(1);
+    let world = || -> Result<World> {
+        let lab = Lab::from_environment()?;
+        let kubezt = Kubezt::from_environment(&lab)?;
+        Ok(World { lab, kubezt })
+    };
+    let trials = STORIES
+        .iter()
+        .map(|(name, story)| {
+            Trial::test(*name, move || {
+                let world = world().map_err(|error| Failed::from(format!("{error:#}")))?;
+                story(&world).map_err(|error| Failed::from(format!("{error:#}")))
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
