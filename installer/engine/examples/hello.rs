@@ -83,6 +83,8 @@ async fn hello(
         Read::Version { program: "/usr/bin/systemctl".to_owned(), arguments: vec!["--version".to_owned()] },
         Read::Image { reference: "registry.k8s.io/pause:3.10".to_owned() },
         Read::User { name: "sshd".to_owned() },
+        Read::EtcdValue { key: "/registry/namespaces/kube-system".to_owned() },
+        Read::EtcdValue { key: "/registry/no-such".to_owned() },
     ];
     let readings = connection.link().gather(reads).await?;
     println!("{:?} gathered", begin.elapsed());
@@ -98,8 +100,11 @@ async fn hello(
         sensitivity: Sensitivity::Public,
     };
     let remove = Action::RemoveFile { path: "/run/kubezt-hello".to_owned() };
-    let outcomes = connection.link().apply(vec![file, remove], |event| println!("  {event:?}")).await?;
-    println!("{:?} applied: {outcomes:?}", begin.elapsed());
+    let outcomes = connection.link().apply(vec![file, remove], |event| println!("  {event:?}")).await;
+    match outcomes {
+        Ok(outcomes) => println!("{:?} applied: {outcomes:?}", begin.elapsed()),
+        Err(error) => println!("not applied: {error}"),
+    }
     if let Some(path) = blob {
         send(&connection, path).await?;
     }

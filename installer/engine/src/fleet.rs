@@ -131,7 +131,7 @@ impl RemoteFleet {
                 .get(&blob.digest)
                 .ok_or_else(|| format!("blob {} is not in the cache", blob.digest.short()))?;
             let megabytes = source.size >> 20;
-            link.put_blob(source, blob, Compression::Deflate, |done| {
+            link.put_blob(source, blob, Compression::Adaptive, |done| {
                 report(format!("send blob {} of {count}: {} of {megabytes} MiB", position + 1, done >> 20));
             })
             .await

@@ -43,7 +43,7 @@ pub enum StateError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: PkiError,
+        source: Box<PkiError>,
     },
     /// The opened secrets are not what they should be.
     #[error("{path}: the opened secrets are malformed: restore the file from a backup")]
@@ -152,7 +152,7 @@ impl State {
         let path = self.path("root.crt");
         match fs::read_to_string(&path) {
             Ok(text) => {
-                CertificateChain::parse(&text).map(Some).map_err(|source| StateError::Pki { path, source })
+                CertificateChain::parse(&text).map(Some).map_err(|source| StateError::Pki { path, source: Box::new(source) })
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
@@ -181,7 +181,7 @@ impl State {
         })?;
         let root = PrivateKeyPem::parse(content.root_key.expose())
             .and_then(|key| RootAuthority::from_parts(certificate, key))
-            .map_err(|source| StateError::Pki { path, source })?;
+            .map_err(|source| StateError::Pki { path, source: Box::new(source) })?;
         Ok(Secrets { root, encryption_key: content.encryption_key })
     }
 

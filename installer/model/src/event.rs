@@ -50,6 +50,17 @@ pub enum Event {
         /// What.
         message: String,
     },
+    /// What a node cost on the wire, the program that was brought to it included.
+    NodeCost {
+        /// Node.
+        node: NodeName,
+        /// Bytes sent to it, before SSH's own additions.
+        bytes_sent: u64,
+        /// Bytes received from it.
+        bytes_received: u64,
+        /// Questions that were waited for.
+        round_trips: u64,
+    },
     /// The run ended.
     RunFinished {
         /// Steps that changed something.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kubezt_engine::executor::{self, Outcome, Sink};
 use kubezt_engine::journal::Journal;
 use kubezt_engine::link::session::operator_name;
+use kubezt_model::event::Event;
 use kubezt_model::plan::Plan;
 use tokio_util::sync::CancellationToken;
 
@@ -60,8 +61,16 @@ pub async fn execute(context: &Context, plan: &Plan, session: &Session, display:
             interrupted.cancel();
         }
     });
-    let outcome = executor::run(plan, Arc::clone(&session.fleet), sink, cancel).await;
+    let outcome = executor::run(plan, Arc::clone(&session.fleet), Arc::clone(&sink), cancel).await;
     watch.abort();
+    for (node, cost) in session.fleet.nodes.statistics() {
+        sink(Event::NodeCost {
+            node,
+            bytes_sent: cost.bytes_sent,
+            bytes_received: cost.bytes_received,
+            round_trips: cost.round_trips,
+        });
+    }
     Ok(outcome)
 }
 

@@ -39,7 +39,7 @@ pub fn line(event: &Event) -> Option<String> {
             milliseconds / 1000,
             milliseconds % 1000 / 100
         )),
-        Event::RunStarted { .. } | Event::Progress { .. } => None,
+        Event::RunStarted { .. } | Event::Progress { .. } | Event::NodeCost { .. } => None,
     }
 }
 

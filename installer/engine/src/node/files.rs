@@ -3,7 +3,7 @@
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kubezt_model::{Digest, Mode};
 use rustix::fs::{Gid, Uid};
@@ -147,9 +147,4 @@ pub fn text(path: &Path) -> Result<Option<String>, NodeError> {
 /// Whether the error says that nothing is there, a file in place of a folder on the way included.
 pub fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// A path below a folder that exists, for messages.
-pub(crate) fn join(folder: &Path, name: &str) -> PathBuf {
-    folder.join(name)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kubezt_model::node::ProcessReading;
 
-use super::{NodeError, NodeRoot, files};
+use super::{NodeError, NodeRoot};
 
 /// A process and the base name of its executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +43,10 @@ pub fn named(root: &NodeRoot, name: &str) -> Result<Vec<ProcessReading>, NodeErr
 
 fn process(pid: u32, folder: &Path) -> Option<Process> {
     // Kernel threads and zombies have no executable.
-    let executable = std::fs::read_link(files::join(folder, "exe")).ok()?;
+    let executable = std::fs::read_link(folder.join("exe")).ok()?;
     let name = executable.file_name()?.to_str()?;
     let name = name.strip_suffix(" (deleted)").unwrap_or(name).to_owned();
-    let read = |file| std::fs::read(files::join(folder, file)).ok();
+    let read = |file| std::fs::read(folder.join(file)).ok();
     let status = String::from_utf8(read("status")?).ok()?;
     let field =
         |key: &str| status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':').map(str::trim));

@@ -26,8 +26,8 @@ pub async fn ensure(root: &NodeRoot, name: &str, uid: u32) -> Result<Applied, No
     if !is_account_name(name) {
         return Err(refuse("it is not a name of lower-case letters, digits, `-` and `_`".to_owned()));
     }
-    let user = claim(accounts.user(name), accounts.user_name(uid), name, uid, "user").map_err(refuse)?;
-    let group = claim(accounts.group(name), accounts.group_name(uid), name, uid, "group").map_err(refuse)?;
+    let user = claim(accounts.user(name), accounts.user_name(uid), uid, "user").map_err(refuse)?;
+    let group = claim(accounts.group(name), accounts.group_name(uid), uid, "group").map_err(refuse)?;
     let id = uid.to_string();
     if !group {
         match root.program("groupadd") {
@@ -64,15 +64,12 @@ pub async fn ensure(root: &NodeRoot, name: &str, uid: u32) -> Result<Applied, No
 }
 
 /// Whether it is there already; the reason why it cannot be.
-fn claim(id: Option<u32>, holder: Option<&str>, name: &str, uid: u32, what: &str) -> Result<bool, String> {
+fn claim(id: Option<u32>, holder: Option<&str>, uid: u32, what: &str) -> Result<bool, String> {
     match (id, holder) {
         (Some(id), _) if id == uid => Ok(true),
         (Some(id), _) => Err(format!("the {what} is there with id {id}")),
         (None, Some(holder)) => Err(format!("the {what} {holder} has this id")),
-        (None, None) => {
-            debug_assert!(!name.is_empty());
-            Ok(false)
-        }
+        (None, None) => Ok(false),
     }
 }
 
