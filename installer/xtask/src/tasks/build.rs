@@ -1,6 +1,5 @@
 //! `cargo xtask build`: the static binary, the components and the box, side by side.
 
-use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Result, anyhow};
@@ -31,14 +30,12 @@ pub fn everything(with_box: bool) -> Result<()> {
     report::timed("build", || {
         thread::scope(|scope| {
             let box_made = scope.spawn(|| if with_box { lab::make_box().map(drop) } else { Ok(()) });
-            let compiled = scope.spawn(|| {
-                report::timed("binary", binary)?;
-                report::timed("components", components)
-            });
+            let compiled = scope.spawn(|| report::timed("binary", binary));
+            let obtained = scope.spawn(|| report::timed("components", components));
             let join = |part: thread::ScopedJoinHandle<'_, Result<()>>| {
                 part.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
             };
-            let outcomes = [join(compiled), join(box_made)];
+            let outcomes = [join(compiled), join(obtained), join(box_made)];
             outcomes.into_iter().collect()
         })
     })
@@ -53,16 +50,9 @@ fn binary() -> Result<()> {
     command::show(&mut command::cargo(&checkout, arguments))
 }
 
-/// The components of a cluster, from their sources, into the cache. The binary just built does it: a second, unoptimised build of it
-/// would take longer than the components wait here.
+/// The components of a cluster, from their sources, into the cache. An example of the artifacts crate does it, because the
+/// binary is still being built meanwhile.
 fn components() -> Result<()> {
-    command::show(command::program(places::binary(), ["images", "build", "--output"]).arg(component_store()?))
-}
-
-/// Where built components are kept.
-///
-/// # Errors
-/// There is no cache folder.
-pub fn component_store() -> Result<PathBuf> {
-    places::cache()
+    let arguments = ["run", "--locked", "--quiet", "--package", "kubezt-artifacts", "--example", "build"];
+    command::show(&mut command::cargo(&places::checkout(), arguments))
 }
