@@ -28,6 +28,7 @@ pub fn reads(desired: &DesiredNode) -> Vec<Read> {
     reads.extend(desired.images.iter().map(|image| Read::Image { reference: image.reference.clone() }));
     for key in &desired.keys {
         reads.push(Read::PublicKey { path: key.key_path.clone() });
+        reads.push(file(&key.key_path, false));
         reads.push(file(&key.public_path, true));
     }
     for certificate in &desired.certificates {

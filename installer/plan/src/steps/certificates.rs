@@ -1,8 +1,9 @@
 //! Authorities, certificates, keys and trust bundles.
 
 use kubezt_model::action::Action;
-use kubezt_model::desired::{CertificateKind, DesiredCertificate};
+use kubezt_model::desired::{CertificateKind, DesiredCertificate, DesiredKey};
 use kubezt_model::node::{Read, Reading};
+use kubezt_model::names::{Mode, Owner};
 use kubezt_model::plan::{Change, Disruption, Operation};
 
 use super::NodeContext;
@@ -40,16 +41,28 @@ pub(super) fn certificates(context: &NodeContext<'_>) -> Draft {
 /// Keys without certificates (service-account tokens), as actions of their own.
 pub(super) fn keys(context: &NodeContext<'_>, actions: &mut Actions) {
     for key in &context.desired.keys {
-        let made = matches!(context.reading(&Read::PublicKey { path: key.key_path.clone() }), Reading::PublicKey(_));
-        if !made || context.facts.file(&key.public_path).is_none() {
-            let action = Action::MakeKey {
-                path: key.key_path.clone(),
-                owner: kubezt_model::Owner::root(),
-                public_path: Some(key.public_path.clone()),
-            };
-            actions.add(action, "create", &key.key_path, "missing");
-        }
+        let Some((verb, why)) = key_due(context, key) else { continue };
+        let action = Action::MakeKey {
+            path: key.key_path.clone(),
+            owner: Owner::root(),
+            public_path: Some(key.public_path.clone()),
+        };
+        actions.add(action, verb, &key.key_path, why);
     }
+}
+
+/// Making a key keeps one that is there, and closes it to others again.
+fn key_due(context: &NodeContext<'_>, key: &DesiredKey) -> Option<(&'static str, String)> {
+    let made = matches!(context.reading(&Read::PublicKey { path: key.key_path.clone() }), Reading::PublicKey(_));
+    let (Some(private), Some(public), true) =
+        (context.facts.file(&key.key_path), context.facts.file(&key.public_path), made)
+    else {
+        return Some(("create", "missing".to_owned()));
+    };
+    [(private, Mode::new(0o600)), (public, Mode::new(0o644))].into_iter().find_map(|(file, mode)| {
+        let closed = file.mode == mode && file.owner == Owner::root();
+        (!closed).then(|| ("change", format!("{} has mode {} and owner {}", file.path, file.mode, file.owner)))
+    })
 }
 
 fn issue(

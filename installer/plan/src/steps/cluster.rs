@@ -21,20 +21,27 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
         desired.cluster.control_plane().map(|node| StepId::on(&node.name, "kubelet")).collect();
 
     let mut drafts = vec![gate("api-ready", "Wait for the API", Gate::ApiReady, control_plane, anything)];
-    let mut before = StepId::cluster("api-ready");
-    let mut sets = Vec::new();
+    let first = applies.first().map(|(set, _)| StepId::cluster(&set.name));
+    let mut applied = Vec::new();
     for (set, due) in applies {
         let id = StepId::cluster(&set.name);
-        // Node labels can only be set on nodes that have registered, so that set waits for the first gate below.
-        let needs = if set.name == NODE_OBJECTS {
-            vec![StepId::cluster("nodes-ready")]
-        } else {
-            sets.push(id.clone());
-            vec![before.clone()]
+        let needs = match &first {
+            // Node labels can only be set on nodes that have registered.
+            _ if set.name == NODE_OBJECTS => vec![StepId::cluster("nodes-ready")],
+            // The first set grants the rights the others are applied with; those do not wait for each other.
+            Some(first) if *first != id => vec![first.clone()],
+            _ => vec![StepId::cluster("api-ready")],
         };
+        if set.name == NODE_OBJECTS {
+            let mut needs: Vec<StepId> = every("kubelet");
+            needs.extend(every("images"));
+            needs.extend(first.clone());
+            drafts.push(gate("nodes-ready", "Wait for nodes", Gate::NodesReady, needs, anything));
+        }
+        applied.push(id.clone());
         let (objects, changes): (Vec<_>, Vec<_>) = due.into_iter().unzip();
-        let draft = Draft {
-            id: id.clone(),
+        drafts.push(Draft {
+            id,
             title: format!("Apply {}", set.name),
             node: None,
             operation: (!objects.is_empty()).then(|| Operation::Apply {
@@ -43,19 +50,9 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
             needs,
             interrupts: Disruption::None,
             changes,
-        };
-        if set.name == NODE_OBJECTS {
-            let mut needs: Vec<StepId> = every("kubelet");
-            needs.extend(every("images"));
-            needs.push(before.clone());
-            drafts.push(gate("nodes-ready", "Wait for nodes", Gate::NodesReady, needs, anything));
-        } else {
-            before = id;
-        }
-        drafts.push(draft);
+        });
     }
-    let workloads = vec![StepId::cluster("nodes-ready"), StepId::cluster(NODE_OBJECTS)];
-    drafts.push(gate("workloads-ready", "Wait for workloads", Gate::WorkloadsReady, workloads, anything));
+    drafts.push(gate("workloads-ready", "Wait for workloads", Gate::WorkloadsReady, applied, anything));
     let talk = vec![StepId::cluster("workloads-ready")];
     drafts.push(gate("pods-talk", "Let a pod talk to a pod", Gate::PodsTalk, talk, anything));
     drafts

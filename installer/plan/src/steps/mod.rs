@@ -12,9 +12,11 @@
 //! | `control-plane` | control-plane nodes | `images`, `configuration` |
 //! | `kubelet` | every node | `services`, `configuration`, and its `control-plane` |
 //! | `api-ready` | cluster | `kubelet` of the control plane |
-//! | one step a manifest set | cluster | `api-ready` and the set before it |
-//! | `nodes-ready` | cluster | every `kubelet`, every `images`, every set |
-//! | `workloads-ready`, `pods-talk` | cluster | `nodes-ready` |
+//! | the first manifest set (rights) | cluster | `api-ready` |
+//! | one step a further set | cluster | the first set |
+//! | `nodes-ready` | cluster | every `kubelet`, every `images`, the first set |
+//! | `nodes` (labels) | cluster | `nodes-ready` |
+//! | `workloads-ready`, `pods-talk` | cluster | every set |
 
 mod certificates;
 mod cluster;
