@@ -126,7 +126,9 @@ impl Catalogue {
     pub fn image_names(&self, architecture: Architecture) -> BTreeMap<String, String> {
         self.components
             .values()
-            .flat_map(|component| component.recipe.images.iter().map(move |(name, image)| (component, name, image)))
+            .flat_map(|component| {
+                component.recipe.images.iter().map(move |(name, image)| (component, name, image))
+            })
             .map(|(component, name, image)| (name.clone(), component.expand(&image.reference, architecture)))
             .collect()
     }

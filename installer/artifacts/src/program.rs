@@ -86,7 +86,9 @@ mod tests {
         let mut archives = Vec::new();
         for cache in ["one", "two", "one"] {
             let cache = folder.path().join(cache);
-            archives.push(program_image(&cache, Architecture::Amd64, &program, digest, "kubezt.dev/x:1").await.unwrap());
+            archives.push(
+                program_image(&cache, Architecture::Amd64, &program, digest, "kubezt.dev/x:1").await.unwrap(),
+            );
         }
         assert!(archives.iter().all(|archive| archive.digest == archives[0].digest));
         assert_eq!(fs_err::metadata(&archives[0].blob).unwrap().len(), archives[0].size);

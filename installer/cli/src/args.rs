@@ -147,6 +147,8 @@ pub struct RenderArgs {
 pub struct TrustArgs {
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// Only these nodes
+    pub nodes: Vec<String>,
     /// Record without asking; for use where the fingerprints were compared before
     #[arg(long)]
     pub yes: bool,

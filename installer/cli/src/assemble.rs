@@ -114,7 +114,11 @@ pub fn catalogue() -> Result<Catalogue, Failure> {
 }
 
 /// Obtains components; none named means all that clusters need.
-pub async fn components(source: ArtifactSource, wanted: &[String], printer: Printer) -> Result<Prepared, Failure> {
+pub async fn components(
+    source: ArtifactSource,
+    wanted: &[String],
+    printer: Printer,
+) -> Result<Prepared, Failure> {
     let catalogue = catalogue()?;
     let wanted: Vec<&str> =
         if wanted.is_empty() { catalogue.installed() } else { wanted.iter().map(String::as_str).collect() };
@@ -130,7 +134,8 @@ pub async fn components(source: ArtifactSource, wanted: &[String], printer: Prin
 
 /// Where components are cached: `$XDG_CACHE_HOME/kubezt`, or `~/.cache/kubezt`.
 fn cache() -> Result<PathBuf, Failure> {
-    let home = std::env::home_dir().ok_or_else(|| Failure::environment("there is no home folder for the cache"))?;
+    let home =
+        std::env::home_dir().ok_or_else(|| Failure::environment("there is no home folder for the cache"))?;
     Ok(kubezt_artifacts::default_cache(std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from), &home))
 }
 

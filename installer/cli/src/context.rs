@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use kubezt_controls::{Library, resolve};
 use kubezt_engine::state::{Secrets, State};
+use kubezt_model::SecretText;
 use kubezt_model::cluster::{self, ClusterFile};
 use kubezt_model::desired::Cluster;
-use kubezt_model::SecretText;
 use kubezt_render::Templates;
 use zeroize::Zeroizing;
 
@@ -41,9 +41,8 @@ impl Context {
         let text = match fs::read_to_string(&arguments.file) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Failure::usage(format!("there is no cluster file at `{name}`")).hint(
-                    "write one (the README shows a small example), or name one with `-f FILE`",
-                ));
+                return Err(Failure::usage(format!("there is no cluster file at `{name}`"))
+                    .hint("write one (the README shows a small example), or name one with `-f FILE`"));
             }
             Err(error) => return Err(Failure::environment(error)),
         };
@@ -101,8 +100,10 @@ impl Context {
             return read_passphrase(&file);
         }
         if !printer.is_terminal() {
-            return Err(Failure::usage("the operator's secrets need a passphrase, and there is no terminal to ask on")
-                .hint("name a file with --passphrase-file, or passphraseFile in the cluster file"));
+            return Err(Failure::usage(
+                "the operator's secrets need a passphrase, and there is no terminal to ask on",
+            )
+            .hint("name a file with --passphrase-file, or passphraseFile in the cluster file"));
         }
         let prompt = dialoguer::Password::new();
         let prompt = if first {

@@ -109,7 +109,12 @@ impl<'a> Trial<'a> {
         self.fleet.nodes.dialler(&node.name, loopback(port))
     }
 
-    async fn weak_tls(&self, node: &Node, component: TlsComponent, attempt: WeakTlsAttempt) -> Result<Tried, String> {
+    async fn weak_tls(
+        &self,
+        node: &Node,
+        component: TlsComponent,
+        attempt: WeakTlsAttempt,
+    ) -> Result<Tried, String> {
         let dial = self.dialler(node, component)?;
         let random = *kubezt_pki::random_bytes::<32>().map_err(|error| error.to_string())?;
         match attempt {

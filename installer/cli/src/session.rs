@@ -90,6 +90,12 @@ impl Session {
             .collect();
         let (facts, lost) = nodes.gather(reads, now).await;
         failures.extend(lost);
+        if facts.is_empty() {
+            let why: Vec<String> = failures.iter().map(ToString::to_string).collect();
+            return Err(
+                Failure::environment(why.join("\nerror: ")).hint("no node was reached, so nothing was done")
+            );
+        }
         let certificate = context.state.root_certificate().map_err(Failure::environment)?;
         let mut assessment = Assessment::default();
         assess(&desired, &facts, certificate.as_ref(), now, &mut assessment);
@@ -112,11 +118,7 @@ impl Session {
 
     /// One line a node that was not reached.
     pub fn failure_text(&self) -> String {
-        self.failures
-            .iter()
-            .map(|failure| format!("{}: {}", failure.node, failure.why))
-            .collect::<Vec<_>>()
-            .join("\nerror: ")
+        self.failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
     }
 }
 
@@ -128,7 +130,10 @@ async fn look_at_api(fleet: &RemoteFleet, desired: &Desired, assessment: &mut As
         Some(client)
     };
     let Ok(Some(client)) = tokio::time::timeout(API_PATIENCE, look).await else { return };
-    let drifts = desired.manifests.iter().map(|set| async move { (set, manifests::drift(client, &set.objects).await) });
+    let drifts = desired
+        .manifests
+        .iter()
+        .map(|set| async move { (set, manifests::drift(client, &set.objects).await) });
     let mut reachable = true;
     for (set, drift) in futures::future::join_all(drifts).await {
         match drift {

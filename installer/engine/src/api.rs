@@ -107,7 +107,9 @@ impl ApiClient {
             .map_err(|error| ApiError::Setup(format!("{server_name}: {error}")))?;
         let connector = Connector { dial, tls: tokio_rustls::TlsConnector::from(Arc::new(tls)), name };
         let hyper: hyper_util::client::legacy::Client<_, Body> =
-            hyper_util::client::legacy::Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
+            hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+                .http2_only(true)
+                .build(connector);
         // The connector ignores the address: the stream already ends at the server.
         let url: Uri = "https://kubernetes.invalid"
             .parse()
@@ -284,7 +286,8 @@ pub(crate) async fn request_without_certificate(dial: &Dialler, path: &str) -> i
     let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
     let stream = dial().await?;
     let mut tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    tls.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+    tls.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
+        .await?;
     let mut answer = vec![0; 512];
     let length = tls.read(&mut answer).await?;
     let text = String::from_utf8_lossy(&answer[..length]).into_owned();
@@ -413,7 +416,11 @@ impl Connection for Tls {
 }
 
 impl AsyncRead for Tls {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
@@ -442,11 +449,15 @@ mod tests {
     fn paths_follow_group_version_and_namespace() {
         let path = |value: Value| object_path(&value).unwrap();
         assert_eq!(
-            path(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}})),
+            path(
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}})
+            ),
             "/api/v1/namespaces/b/configmaps/a"
         );
         assert_eq!(
-            path(json!({"apiVersion": "cilium.io/v2", "kind": "CiliumClusterwideNetworkPolicy", "metadata": {"name": "a"}})),
+            path(
+                json!({"apiVersion": "cilium.io/v2", "kind": "CiliumClusterwideNetworkPolicy", "metadata": {"name": "a"}})
+            ),
             "/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies/a"
         );
         assert!(object_path(&json!({"kind": "ConfigMap"})).is_err());

@@ -11,7 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::desired::{
-    AuthorityKind, BundleMember, CertificateKind, Desired, DesiredBundle, DesiredCertificate, DesiredNode, Sensitivity,
+    AuthorityKind, BundleMember, CertificateKind, Desired, DesiredBundle, DesiredCertificate, DesiredNode,
+    Sensitivity,
 };
 use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::{Mode, NodeName, SecretText};
@@ -41,7 +42,9 @@ impl Authorities {
         let mut intermediates = BTreeMap::new();
         if let Some(node) = authority_node(desired) {
             for (kind, certificate) in authority_certificates(node) {
-                let chain = facts.get(&node.node.name).and_then(|facts| chain_at(facts, &certificate.certificate_path));
+                let chain = facts
+                    .get(&node.node.name)
+                    .and_then(|facts| chain_at(facts, &certificate.certificate_path));
                 if let Some(chain) = chain {
                     intermediates.insert(kind, chain);
                 }
@@ -127,10 +130,12 @@ pub fn assess(
                 (Some(_), CertificateKind::Leaf(leaf)) if reissued.contains(&leaf.authority) => {
                     Some("its authority is issued anew".to_owned())
                 }
-                (Some(authorities), CertificateKind::Leaf(leaf)) => match authorities.intermediate(leaf.authority) {
-                    None => Some("its authority is missing".to_owned()),
-                    Some(issuer) => leaf_due(facts, certificate, issuer.first(), now),
-                },
+                (Some(authorities), CertificateKind::Leaf(leaf)) => {
+                    match authorities.intermediate(leaf.authority) {
+                        None => Some("its authority is missing".to_owned()),
+                        Some(issuer) => leaf_due(facts, certificate, issuer.first(), now),
+                    }
+                }
             };
             due.extend(why.map(|why| Due { subject: certificate.certificate_path.clone(), why }));
         }
@@ -138,9 +143,9 @@ pub fn assess(
             .bundles
             .iter()
             .filter_map(|bundle| {
-                let reissued = bundle.members.iter().any(|member| {
-                    matches!(member, BundleMember::Intermediate(kind) if reissued.contains(kind))
-                });
+                let reissued = bundle.members.iter().any(
+                    |member| matches!(member, BundleMember::Intermediate(kind) if reissued.contains(kind)),
+                );
                 let wanted = authorities.as_ref().and_then(|authorities| authorities.bundle(&bundle.members));
                 let why = bundle_due(facts, bundle, wanted.as_deref(), reissued)?;
                 Some(Due { subject: bundle.path.clone(), why: why.to_owned() })
@@ -170,7 +175,9 @@ fn intermediate_due(
     root: &CertificateInfo,
     now: Timestamp,
 ) -> Option<String> {
-    let Some(key) = public_key_at(facts, &certificate.key_path) else { return Some("its key is missing".to_owned()) };
+    let Some(key) = public_key_at(facts, &certificate.key_path) else {
+        return Some("its key is missing".to_owned());
+    };
     let chain = chain_at(facts, &certificate.certificate_path);
     kubezt_pki::intermediate_needs_issue(chain.as_ref(), kind, root, &key, now, RenewalFraction::THIRD)
         .map(|reason| reason.to_string())
@@ -184,14 +191,21 @@ fn leaf_due(
     now: Timestamp,
 ) -> Option<String> {
     let CertificateKind::Leaf(leaf) = &certificate.kind else { return None };
-    let Some(key) = public_key_at(facts, &certificate.key_path) else { return Some("its key is missing".to_owned()) };
+    let Some(key) = public_key_at(facts, &certificate.key_path) else {
+        return Some("its key is missing".to_owned());
+    };
     let chain = chain_at(facts, &certificate.certificate_path);
     kubezt_pki::needs_issue(chain.as_ref(), leaf, issuer, &key, now, RenewalFraction::THIRD)
         .map(|reason| reason.to_string())
         .or_else(|| files_due(facts, certificate))
 }
 
-fn bundle_due(facts: &Facts, bundle: &DesiredBundle, wanted: Option<&str>, reissued: bool) -> Option<&'static str> {
+fn bundle_due(
+    facts: &Facts,
+    bundle: &DesiredBundle,
+    wanted: Option<&str>,
+    reissued: bool,
+) -> Option<&'static str> {
     let Some(file) = facts.file(&bundle.path) else { return Some("missing") };
     let text = file.text.as_ref().map(SecretText::expose);
     if reissued {
@@ -292,7 +306,10 @@ impl Issuer<'_> {
 
     fn sign_intermediate(&self, kind: AuthorityKind, key: &PublicKey) -> Result<String, String> {
         let root = self.root.ok_or_else(|| {
-            format!("the {} authority has to be issued, and the root is not open: a passphrase is needed", kind.as_str())
+            format!(
+                "the {} authority has to be issued, and the root is not open: a passphrase is needed",
+                kind.as_str()
+            )
         })?;
         let lifetime = days(self.desired.cluster.settings.pki.intermediate_days);
         let chain = kubezt_pki::issue_intermediate(root, kind, key, self.now, lifetime)
@@ -312,8 +329,9 @@ impl Issuer<'_> {
         let mut actions = Vec::new();
         for (certificate, key) in certificates.iter().zip(keys) {
             let CertificateKind::Leaf(leaf) = &certificate.kind else { continue };
-            let (authority, authority_certificate, authority_key) = authority_paths(self.desired, leaf.authority)
-                .ok_or_else(|| format!("no node holds the {} authority", leaf.authority.as_str()))?;
+            let (authority, authority_certificate, authority_key) =
+                authority_paths(self.desired, leaf.authority)
+                    .ok_or_else(|| format!("no node holds the {} authority", leaf.authority.as_str()))?;
             signing_node = Some(authority);
             actions.push(Action::SignLeaf {
                 authority_certificate,
@@ -330,7 +348,8 @@ impl Issuer<'_> {
 }
 
 fn in_signing_order(certificates: &[DesiredCertificate]) -> impl Iterator<Item = &DesiredCertificate> {
-    let intermediate = |certificate: &&DesiredCertificate| matches!(certificate.kind, CertificateKind::Intermediate(_));
+    let intermediate =
+        |certificate: &&DesiredCertificate| matches!(certificate.kind, CertificateKind::Intermediate(_));
     certificates
         .iter()
         .filter(intermediate)
@@ -341,7 +360,9 @@ fn outputs(outcomes: &[Outcome]) -> Result<Vec<&str>, String> {
     outcomes
         .iter()
         .map(|outcome| match outcome {
-            Outcome::Changed { output: Some(text) } | Outcome::Unchanged { output: Some(text) } => Ok(text.as_str()),
+            Outcome::Changed { output: Some(text) } | Outcome::Unchanged { output: Some(text) } => {
+                Ok(text.as_str())
+            }
             Outcome::Failed { error } => Err(error.clone()),
             _ => Err("the node gave no answer where one was wanted".to_owned()),
         })

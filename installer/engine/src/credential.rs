@@ -1,8 +1,8 @@
 //! Short-lived client certificates for people and for kubezt itself. The key is made here and never stored by kubezt.
 
 use jiff::Timestamp;
-use kubezt_model::SecretText;
 use kubezt_model::NodeName;
+use kubezt_model::SecretText;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::desired::{AuthorityKind, Desired, LeafSpec, Usage};
 
@@ -32,7 +32,8 @@ pub async fn issue(
     let key = kubezt_pki::generate().map_err(|error| error.to_string())?;
     let public = kubezt_pki::spki_of(&key).map_err(|error| error.to_string())?;
     let (node, authority_certificate, authority_key): (NodeName, _, _) =
-        authority_paths(desired, AuthorityKind::Kubernetes).ok_or("no node holds the kubernetes authority")?;
+        authority_paths(desired, AuthorityKind::Kubernetes)
+            .ok_or("no node holds the kubernetes authority")?;
     let sign = Action::SignLeaf {
         authority_certificate,
         authority_key,

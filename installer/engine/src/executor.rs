@@ -125,7 +125,9 @@ impl<'a> State<'a> {
         let mut taken = self.disruptions.clone();
         let mut ready = Vec::new();
         for (index, step) in self.plan.steps.iter().enumerate() {
-            let met = |need: &StepId| self.index.get(need).is_none_or(|need| self.progress[*need] == Progress::Done);
+            let met = |need: &StepId| {
+                self.index.get(need).is_none_or(|need| self.progress[*need] == Progress::Done)
+            };
             if self.progress[index] != Progress::Waiting || !step.needs.iter().all(met) {
                 continue;
             }

@@ -92,7 +92,8 @@ impl RemoteFleet {
     /// The authority does not exist.
     pub fn anonymous_client(&self, dial: Dialler) -> Result<ApiClient, String> {
         let trust = self.kubernetes_authority()?;
-        ApiClient::new(dial, &trust, &self.desired.cluster.endpoint.name, None).map_err(|error| error.to_string())
+        ApiClient::new(dial, &trust, &self.desired.cluster.endpoint.name, None)
+            .map_err(|error| error.to_string())
     }
 
     fn kubernetes_authority(&self) -> Result<String, String> {
@@ -109,7 +110,12 @@ impl RemoteFleet {
             .map_err(|error| error.to_string())
     }
 
-    async fn node_step(&self, node: &NodeName, actions: &[Action], report: &(dyn Fn(String) + Sync)) -> Result<usize, String> {
+    async fn node_step(
+        &self,
+        node: &NodeName,
+        actions: &[Action],
+        report: &(dyn Fn(String) + Sync),
+    ) -> Result<usize, String> {
         let wanted: BTreeSet<Digest> = actions.iter().filter_map(blob_of).collect();
         self.upload(node, wanted.into_iter().collect(), report).await?;
         let outcomes = self.nodes.apply_with_progress(node, actions.to_vec(), report).await?;
@@ -117,7 +123,12 @@ impl RemoteFleet {
     }
 
     /// Sends the blobs the node lacks, one after the other: they share one connection.
-    async fn upload(&self, node: &NodeName, digests: Vec<Digest>, report: &(dyn Fn(String) + Sync)) -> Result<(), String> {
+    async fn upload(
+        &self,
+        node: &NodeName,
+        digests: Vec<Digest>,
+        report: &(dyn Fn(String) + Sync),
+    ) -> Result<(), String> {
         if digests.is_empty() {
             return Ok(());
         }
@@ -146,7 +157,12 @@ impl RemoteFleet {
         Ok(set.objects.len())
     }
 
-    async fn gate_step(&self, gate: &Gate, seconds: u32, report: &(dyn Fn(String) + Sync)) -> Result<usize, String> {
+    async fn gate_step(
+        &self,
+        gate: &Gate,
+        seconds: u32,
+        report: &(dyn Fn(String) + Sync),
+    ) -> Result<usize, String> {
         // The API may be asked before any right was granted to anybody.
         let client = if *gate == Gate::ApiReady { self.first_api().await? } else { self.api().await? };
         let timeout = Duration::from_secs(seconds.into());
@@ -172,7 +188,9 @@ impl Fleet for RemoteFleet {
                 issuer.issue(&self.nodes, node()?, certificates, bundles).await
             }
             Operation::Apply { manifests } => self.apply_step(manifests, &report).await,
-            Operation::Gate { gate, timeout_seconds } => self.gate_step(gate, *timeout_seconds, &report).await,
+            Operation::Gate { gate, timeout_seconds } => {
+                self.gate_step(gate, *timeout_seconds, &report).await
+            }
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use kubezt_model::NodeName;
 use kubezt_model::desired::{Cluster, Desired, Node};
 use kubezt_model::plan::Gate;
-use kubezt_model::NodeName;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -116,7 +116,8 @@ fn workload_missing(live: &Value) -> Option<String> {
     } else {
         (number("/spec/replicas"), "/status/readyReplicas", "/status/updatedReplicas")
     };
-    let (wanted, ready, updated) = (wanted.unwrap_or(0), number(ready).unwrap_or(0), number(updated).unwrap_or(0));
+    let (wanted, ready, updated) =
+        (wanted.unwrap_or(0), number(ready).unwrap_or(0), number(updated).unwrap_or(0));
     (ready < wanted || updated < wanted || wanted == 0).then(|| format!("{ready} of {wanted} ready"))
 }
 
@@ -131,7 +132,12 @@ pub fn pair(cluster: &Cluster) -> Option<(&NodeName, &NodeName)> {
 }
 
 /// Ready proves nothing about the data path: a pod has to reach a pod on another node, by name, through a Service.
-async fn pods_talk(client: &ApiClient, cluster: &Cluster, image: &str, timeout: Duration) -> Result<(), String> {
+async fn pods_talk(
+    client: &ApiClient,
+    cluster: &Cluster,
+    image: &str,
+    timeout: Duration,
+) -> Result<(), String> {
     let (near, far) = pair(cluster).ok_or("the cluster has no nodes")?;
     let unique = format!("gate-{:08x}", jiff::Timestamp::now().as_millisecond());
     let ground = Ground::prepare(client, image, &cluster.networks.domain, &unique)
@@ -146,7 +152,9 @@ async fn pods_talk(client: &ApiClient, cluster: &Cluster, image: &str, timeout: 
     let cleared = ground.clear().await;
     match result? {
         Trial::Succeeded => cleared.map_err(|error| error.to_string()),
-        Trial::Refused(why) => Err(format!("a pod on {near} did not reach a pod on {far} by its Service name: {why}")),
+        Trial::Refused(why) => {
+            Err(format!("a pod on {near} did not reach a pod on {far} by its Service name: {why}"))
+        }
     }
 }
 

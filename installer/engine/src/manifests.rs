@@ -66,7 +66,8 @@ fn first_difference(live: &Value, wanted: &Value, path: &str) -> Option<String> 
     }
     if let (Value::Object(live), Value::Object(wanted)) = (live, wanted) {
         for key in live.keys().chain(wanted.keys()) {
-            let (one, other) = (live.get(key).unwrap_or(&Value::Null), wanted.get(key).unwrap_or(&Value::Null));
+            let (one, other) =
+                (live.get(key).unwrap_or(&Value::Null), wanted.get(key).unwrap_or(&Value::Null));
             if let Some(place) = first_difference(one, other, &format!("{path}.{key}")) {
                 return Some(place);
             }
@@ -79,7 +80,11 @@ fn first_difference(live: &Value, wanted: &Value, path: &str) -> Option<String> 
 ///
 /// # Errors
 /// An object that is refused for a reason that does not settle, with its name.
-pub async fn apply(client: &ApiClient, objects: &[Value], waiting: &(dyn Fn(String) + Sync)) -> Result<(), String> {
+pub async fn apply(
+    client: &ApiClient,
+    objects: &[Value],
+    waiting: &(dyn Fn(String) + Sync),
+) -> Result<(), String> {
     for object in objects {
         let deadline = tokio::time::Instant::now() + SETTLING;
         loop {

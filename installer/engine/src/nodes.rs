@@ -30,13 +30,22 @@ pub struct Nodes {
 pub struct NodeFailure {
     /// Node.
     pub node: NodeName,
-    /// Why.
+    /// Why; names the node.
     pub why: String,
+}
+
+impl std::fmt::Display for NodeFailure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.why)
+    }
 }
 
 impl Nodes {
     /// Connects to every target; one that fails does not stop the others.
-    pub async fn connect(targets: Vec<(NodeName, Target)>, program: Arc<NodeProgram>) -> (Self, Vec<NodeFailure>) {
+    pub async fn connect(
+        targets: Vec<(NodeName, Target)>,
+        program: Arc<NodeProgram>,
+    ) -> (Self, Vec<NodeFailure>) {
         let operator = operator_name();
         let results: Vec<_> = futures::stream::iter(targets)
             .map(|(node, target)| {

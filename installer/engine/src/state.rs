@@ -52,7 +52,9 @@ pub enum StateError {
         path: PathBuf,
     },
     /// Another run holds the lock.
-    #[error("another run is changing this cluster ({holder}): wait for it to end; if it was killed, the lock is free already")]
+    #[error(
+        "another run is changing this cluster ({holder}): wait for it to end; if it was killed, the lock is free already"
+    )]
     Locked {
         /// Who, as the lock file says.
         holder: String,
@@ -111,9 +113,10 @@ impl State {
         let folder = parent.join(".kubezt");
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.recursive(true).create(&folder).map_err(|error| {
-            std::io::Error::new(error.kind(), format!("{}: {error}", folder.display()))
-        })?;
+        builder
+            .recursive(true)
+            .create(&folder)
+            .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", folder.display())))?;
         rustix::fs::chmod(&folder, Mode::from_raw_mode(0o700)).map_err(std::io::Error::from)?;
         let state = Self { folder };
         if !state.path(".gitignore").exists() {
@@ -133,8 +136,13 @@ impl State {
     /// [`StateError::Locked`] where another run holds it.
     pub fn lock(&self, holder: &str) -> Result<Lock, StateError> {
         let path = self.path("lock");
-        let mut file =
-            fs::OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(0o600).open(&path)?;
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let holder = fs::read_to_string(&path).unwrap_or_default();
             return Err(StateError::Locked { holder: holder.trim().to_owned() });
@@ -151,9 +159,9 @@ impl State {
     pub fn root_certificate(&self) -> Result<Option<CertificateChain>, StateError> {
         let path = self.path("root.crt");
         match fs::read_to_string(&path) {
-            Ok(text) => {
-                CertificateChain::parse(&text).map(Some).map_err(|source| StateError::Pki { path, source: Box::new(source) })
-            }
+            Ok(text) => CertificateChain::parse(&text)
+                .map(Some)
+                .map_err(|source| StateError::Pki { path, source: Box::new(source) }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -226,7 +234,8 @@ impl State {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
         let path = self.path(name);
         let temporary = self.path(&format!(".{name}.new"));
-        let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not an RFC 1123 host name.
-    #[error("`{0}` is not a node name: use lower-case letters, digits, `-` and `.`, at most 253 characters (RFC 1123)")]
+    #[error(
+        "`{0}` is not a node name: use lower-case letters, digits, `-` and `.`, at most 253 characters (RFC 1123)"
+    )]
     NodeName(String),
     /// Not an octal file mode.
     #[error("`{0}` is not a file mode: write four octal digits, for example \"0600\"")]
@@ -44,7 +46,9 @@ impl FromStr for NodeName {
         let label = |label: &str| {
             !label.is_empty()
                 && label.len() <= 63
-                && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };

@@ -70,7 +70,8 @@ fn split_documents(text: &str) -> Vec<String> {
             document.push('\n');
         }
     }
-    documents.retain(|document| document.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#')));
+    documents
+        .retain(|document| document.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#')));
     documents
 }
 

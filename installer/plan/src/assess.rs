@@ -55,7 +55,8 @@ fn find<'a>(map: &'a BTreeMap<NodeName, Vec<Due>>, node: &NodeName, subject: &st
 
 /// How an object is named in plans: `Kind namespace/name`, or `Kind name` where it has no namespace.
 pub fn object_name(object: &serde_json::Value) -> String {
-    let text = |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let text =
+        |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
     let (kind, namespace, name) = (text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
     if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
 }

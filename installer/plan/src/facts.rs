@@ -20,7 +20,10 @@ pub fn reads(desired: &DesiredNode) -> Vec<Read> {
     reads.extend(desired.directories.iter().map(|directory| file(&directory.path, false)));
     reads.extend(desired.components.iter().map(|component| file(&component.path, false)));
     reads.extend(
-        desired.files.iter().map(|rendered| file(&rendered.path, rendered.sensitivity == Sensitivity::Public)),
+        desired
+            .files
+            .iter()
+            .map(|rendered| file(&rendered.path, rendered.sensitivity == Sensitivity::Public)),
     );
     reads.extend(desired.sysctls.keys().map(|key| Read::Sysctl { key: key.clone() }));
     reads.extend(desired.units.iter().map(|name| Read::Unit { name: name.clone() }));

@@ -46,6 +46,8 @@ enum Task {
     Test(tasks::test::Arguments),
     /// Build, three bare nodes, `kubezt install --profile stig`
     Demo(tasks::demo::Arguments),
+    /// Measure kubezt next to kubeadm on the same nodes, into target/bench.json
+    Bench(tasks::bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Task::Check(arguments) => tasks::check::run(&arguments),
         Task::Test(arguments) => tasks::test::run(&arguments),
         Task::Demo(arguments) => tasks::demo::run(&arguments),
+        Task::Bench(arguments) => tasks::bench::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

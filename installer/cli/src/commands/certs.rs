@@ -35,7 +35,9 @@ pub async fn run(arguments: CertsArgs, printer: Printer) -> Result<(), Failure> 
                 steps: plan
                     .steps
                     .into_iter()
-                    .filter(|step| matches!(step.operation, kubezt_model::plan::Operation::Certificates { .. }))
+                    .filter(|step| {
+                        matches!(step.operation, kubezt_model::plan::Operation::Certificates { .. })
+                    })
                     .collect(),
             };
             let outcome = execute(&context, &plan, &session, progress::sink(Output::Text, printer)).await?;
@@ -72,7 +74,8 @@ async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let desired = assemble::outline(context)?;
     let (nodes, failures) = connect(context, program).await;
-    let session = Session::open(context, nodes, failures, desired, std::collections::BTreeMap::new(), None).await?;
+    let session =
+        Session::open(context, nodes, failures, desired, std::collections::BTreeMap::new(), None).await?;
     printer.line(&format!("{:<16} {:<52} {:<28} EXPIRES", "NODE", "CERTIFICATE", "SUBJECT"));
     let now = jiff::Timestamp::now();
     if let Some(root) = context.state.root_certificate().map_err(Failure::environment)? {
@@ -86,7 +89,9 @@ async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
                 .and_then(|file| file.text.as_ref())
                 .and_then(|text| CertificateChain::parse(text.expose()).ok());
             match chain {
-                Some(chain) => row(printer, node.node.name.as_str(), &certificate.certificate_path, &chain, now),
+                Some(chain) => {
+                    row(printer, node.node.name.as_str(), &certificate.certificate_path, &chain, now)
+                }
                 None => printer.line(&format!(
                     "{:<16} {:<52} {:<28} missing",
                     node.node.name.as_str(),

@@ -43,7 +43,12 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
 }
 
 /// Runs a plan with journal and display; the first interrupt ends it after the running steps.
-pub async fn execute(context: &Context, plan: &Plan, session: &Session, display: Sink) -> Result<Outcome, Failure> {
+pub async fn execute(
+    context: &Context,
+    plan: &Plan,
+    session: &Session,
+    display: Sink,
+) -> Result<Outcome, Failure> {
     if plan.is_empty() {
         return Ok(Outcome::default());
     }
@@ -75,8 +80,7 @@ pub async fn execute(context: &Context, plan: &Plan, session: &Session, display:
 }
 
 fn incomplete(outcome: &Outcome, session: &Session) -> Failure {
-    let mut lines: Vec<String> =
-        session.failures.iter().map(|failure| format!("{}: {}", failure.node, failure.why)).collect();
+    let mut lines: Vec<String> = session.failures.iter().map(ToString::to_string).collect();
     lines.extend(outcome.failed.iter().map(|(step, error)| format!("{step}: {error}")));
     if outcome.cancelled {
         lines.push("interrupted".to_owned());

@@ -30,16 +30,14 @@ pub async fn run(arguments: KubeconfigArgs, printer: Printer) -> Result<(), Fail
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let (nodes, failures) = connect(&context, program).await;
     let now = jiff::Timestamp::now();
-    let reads = desired
-        .nodes
-        .iter()
-        .map(|node| (node.node.name.clone(), kubezt_plan::facts::reads(node)))
-        .collect();
+    let reads =
+        desired.nodes.iter().map(|node| (node.node.name.clone(), kubezt_plan::facts::reads(node))).collect();
     let (facts, _) = nodes.gather(reads, now).await;
-    let root = context.state.root_certificate().map_err(Failure::environment)?.ok_or_else(|| {
-        Failure::usage("this cluster has no root yet").hint("`kubezt install` makes one")
-    })?;
-    let why = || failures.iter().map(|failure| format!("{}: {}", failure.node, failure.why)).collect::<Vec<_>>().join("; ");
+    let root =
+        context.state.root_certificate().map_err(Failure::environment)?.ok_or_else(|| {
+            Failure::usage("this cluster has no root yet").hint("`kubezt install` makes one")
+        })?;
+    let why = || failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let trust = Authorities::read(root, &desired, &facts)
         .intermediate(AuthorityKind::Kubernetes)
         .ok_or_else(|| Failure::environment(format!("the kubernetes authority was not found {}", why())))?
@@ -71,7 +69,8 @@ pub async fn run(arguments: KubeconfigArgs, printer: Printer) -> Result<(), Fail
         .mode(0o600)
         .open(&arguments.output)
         .map_err(Failure::environment)?;
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(Failure::environment)?;
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .map_err(Failure::environment)?;
     file.write_all(text.expose().as_bytes()).map_err(Failure::environment)?;
     printer.note(&format!("{} as {} until {expires}", arguments.output.display(), arguments.user));
     Ok(())

@@ -44,7 +44,8 @@ pub async fn look(
     );
     let assembled = assembled?;
     let session =
-        Session::open(context, nodes, failures, assembled.desired, assembled.blobs, Some(secrets.root)).await?;
+        Session::open(context, nodes, failures, assembled.desired, assembled.blobs, Some(secrets.root))
+            .await?;
     let plan = kubezt_plan::plan(&session.desired, &session.facts, &session.assessment);
     Ok((plan, session))
 }

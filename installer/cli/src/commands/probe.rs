@@ -16,7 +16,9 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 pub async fn run(arguments: ProbeArgs, printer: &Printer) -> Result<(), Failure> {
     match arguments.command {
         ProbeCommand::Listen { port } => listen(port).await,
-        ProbeCommand::Connect { target, seconds } => connect(&target, Duration::from_secs(seconds), printer).await,
+        ProbeCommand::Connect { target, seconds } => {
+            connect(&target, Duration::from_secs(seconds), printer).await
+        }
     }
 }
 
@@ -25,10 +27,12 @@ async fn listen(port: u16) -> Result<(), Failure> {
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,
         // A kernel without IPv6.
-        Err(_) => TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).await.map_err(Failure::environment)?,
+        Err(_) => {
+            TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).await.map_err(Failure::environment)?
+        }
     };
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(Failure::environment)?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(Failure::environment)?;
     loop {
         tokio::select! {
             accepted = listener.accept() => drop(accepted),

@@ -21,7 +21,10 @@ pub fn run(arguments: ProfileArgs, printer: Printer) -> Result<(), Failure> {
         ProfileCommand::Show { name } => {
             let Some(profile) = library.profile(&name) else {
                 let known: Vec<&str> = library.profiles().map(|profile| profile.name.as_str()).collect();
-                return Err(Failure::usage(format!("there is no profile `{name}`; there are {}", known.join(", "))));
+                return Err(Failure::usage(format!(
+                    "there is no profile `{name}`; there are {}",
+                    known.join(", ")
+                )));
             };
             printer.line(&format!("{}: {}", profile.name, profile.title));
             for requirement in library.requirements_of(&name) {

@@ -45,13 +45,18 @@ pub async fn run(arguments: StatusArgs, printer: Printer) -> Result<(), Failure>
         }
         Output::Text => table(&context, &session, &rows, printer),
     }
-    let bad = !session.failures.is_empty() || !session.assessment.api_reachable || !session.assessment.unready.is_empty();
+    let bad = !session.failures.is_empty()
+        || !session.assessment.api_reachable
+        || !session.assessment.unready.is_empty();
     if bad { Err(Failure::findings(trouble(&session))) } else { Ok(()) }
 }
 
 fn table(context: &Context, session: &Session, rows: &[Value], printer: Printer) {
     let api = if session.assessment.api_reachable { "answers" } else { "does not answer" };
-    printer.line(&format!("{}: Kubernetes {}, the API {api}", context.cluster.name, context.cluster.kubernetes_version));
+    printer.line(&format!(
+        "{}: Kubernetes {}, the API {api}",
+        context.cluster.name, context.cluster.kubernetes_version
+    ));
     printer.line(&format!("{:<16} {:<14} {:<8} {:<36} CERTIFICATES DUE", "NODE", "ROLE", "READY", "UNITS"));
     for row in rows {
         let text = |key: &str| row[key].as_str().unwrap_or_default();
@@ -67,8 +72,7 @@ fn table(context: &Context, session: &Session, rows: &[Value], printer: Printer)
 }
 
 fn trouble(session: &Session) -> String {
-    let mut lines: Vec<String> =
-        session.failures.iter().map(|failure| format!("{}: {}", failure.node, failure.why)).collect();
+    let mut lines: Vec<String> = session.failures.iter().map(ToString::to_string).collect();
     if !session.assessment.api_reachable {
         lines.push("the API does not answer".to_owned());
     }
@@ -102,7 +106,8 @@ async fn registered(session: &Session) -> BTreeMap<String, String> {
         .iter()
         .filter_map(|node| {
             let name = node.pointer("/metadata/name")?.as_str()?.to_owned();
-            let ready = node.pointer("/status/conditions")?.as_array()?.iter().find(|one| one["type"] == "Ready")?;
+            let ready =
+                node.pointer("/status/conditions")?.as_array()?.iter().find(|one| one["type"] == "Ready")?;
             Some((name, ready["status"].as_str()?.to_lowercase()))
         })
         .collect()

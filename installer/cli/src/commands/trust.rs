@@ -1,6 +1,7 @@
 //! `kubezt trust`
 
 use kubezt_engine::transport::{scan_host_key, trust};
+use kubezt_model::NodeName;
 
 use crate::args::TrustArgs;
 use crate::context::Context;
@@ -13,10 +14,25 @@ pub async fn run(arguments: TrustArgs, printer: Printer) -> Result<(), Failure> 
     let context = Context::load(&arguments.cluster)?;
     let mut seen = Vec::new();
     let mut errors = Vec::new();
-    for (node, target) in targets(&context) {
+    for unknown in arguments
+        .nodes
+        .iter()
+        .filter(|wanted| !context.cluster.nodes.iter().any(|node| node.name.as_str() == *wanted))
+    {
+        errors.push(format!("there is no node `{unknown}` in the cluster file"));
+    }
+    let chosen = |node: &NodeName| {
+        arguments.nodes.is_empty() || arguments.nodes.iter().any(|wanted| wanted == node.as_str())
+    };
+    for (node, target) in targets(&context).into_iter().filter(|(node, _)| chosen(node)) {
         match scan_host_key(&target).await {
             Ok(key) => {
-                printer.line(&format!("{node:<16} {:<24} {} {}", target.host_and_port(), key.algorithm(), key.fingerprint()));
+                printer.line(&format!(
+                    "{node:<16} {:<24} {} {}",
+                    target.host_and_port(),
+                    key.algorithm(),
+                    key.fingerprint()
+                ));
                 seen.push((target.host_name(), key));
             }
             Err(error) => errors.push(error.to_string()),

@@ -66,7 +66,7 @@ pub async fn run(arguments: VerifyArgs, printer: Printer) -> Result<(), Failure>
     let (nodes, failures) = connect(&context, program).await;
     let session = Session::open(&context, nodes, failures, desired, BTreeMap::new(), None).await?;
     for failure in &session.failures {
-        printer.note(&format!("warning: {}: {}", failure.node, failure.why));
+        printer.note(&format!("warning: {failure}"));
     }
     let detail = Detail { probes: !arguments.no_probes, all: arguments.all };
     judge_and_report(&context, &session.fleet, &reports, detail, printer).await
@@ -112,13 +112,7 @@ async fn gather(context: &Context, fleet: &RemoteFleet, probes: bool) -> Evidenc
     let ((facts, _), (objects, server_version)) =
         tokio::join!(fleet.nodes.gather(reads, now), list(context, fleet));
     let probes = if probes { probing::run(context, fleet).await } else { Vec::new() };
-    Evidence {
-        facts,
-        objects,
-        probes,
-        today: now.to_zoned(jiff::tz::TimeZone::UTC).date(),
-        server_version,
-    }
+    Evidence { facts, objects, probes, today: now.to_zoned(jiff::tz::TimeZone::UTC).date(), server_version }
 }
 
 /// Lists every kind of object the checks look at, once each.
@@ -141,6 +135,7 @@ async fn list(
         (read, items)
     });
     let (objects, version) = tokio::join!(futures::future::join_all(lists), client.read("/version"));
-    let version = version.ok().flatten().and_then(|version| Some(version.get("gitVersion")?.as_str()?.to_owned()));
+    let version =
+        version.ok().flatten().and_then(|version| Some(version.get("gitVersion")?.as_str()?.to_owned()));
     (objects.into_iter().collect(), version)
 }

@@ -15,7 +15,9 @@ pub async fn request(client: &ApiClient, path: &str) -> Result<ProbeResult, Stri
         Err(ApiError::Refused { code: 401, .. }) => {
             Ok(ProbeResult::held(format!("GET {path} without credentials: 401")))
         }
-        Err(ApiError::Refused { code, message, .. }) => Ok(ProbeResult::broken(wanted, format!("{code} {message}"))),
+        Err(ApiError::Refused { code, message, .. }) => {
+            Ok(ProbeResult::broken(wanted, format!("{code} {message}")))
+        }
         Err(error) => Err(error.to_string()),
     }
 }

@@ -43,7 +43,12 @@ where
     };
     let plain = contains(&bytes, planted.as_bytes());
     Ok(if bytes.starts_with(ENCRYPTED) && !plain {
-        let prefix: String = bytes.iter().take(32).take_while(|byte| byte.is_ascii_graphic()).map(|byte| char::from(*byte)).collect();
+        let prefix: String = bytes
+            .iter()
+            .take(32)
+            .take_while(|byte| byte.is_ascii_graphic())
+            .map(|byte| char::from(*byte))
+            .collect();
         ProbeResult::held(format!("the value in etcd begins with {prefix} and does not hold the plaintext"))
     } else if plain {
         ProbeResult::broken("ciphertext in etcd", "the plaintext")

@@ -43,7 +43,8 @@ where
 
 fn judge(record: &Value, path: &str) -> ProbeResult {
     let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let (user, verb, uri, level) = (text("/user/username"), text("/verb"), text("/requestURI"), text("/level"));
+    let (user, verb, uri, level) =
+        (text("/user/username"), text("/verb"), text("/requestURI"), text("/level"));
     if user.is_empty() || verb != "get" || uri != path || level.is_empty() {
         ProbeResult::broken(
             format!("a record of get {path} with its user and level"),
@@ -62,9 +63,7 @@ mod tests {
 
     #[test]
     fn a_record_without_a_user_is_no_record() {
-        let record = |user: &str| {
-            json!({"user": {"username": user}, "verb": "get", "requestURI": "/p", "level": "RequestResponse"})
-        };
+        let record = |user: &str| json!({"user": {"username": user}, "verb": "get", "requestURI": "/p", "level": "RequestResponse"});
         assert!(matches!(judge(&record("operator"), "/p"), ProbeResult::Held { .. }));
         assert!(matches!(judge(&record(""), "/p"), ProbeResult::Broken { .. }));
         assert!(matches!(judge(&record("operator"), "/other"), ProbeResult::Broken { .. }));

@@ -29,7 +29,9 @@ pub struct DataPath {
 /// the same by name, so that the first silence is known to be the policy's doing.
 pub async fn try_both(ground: &Ground<'_>, cluster: &Cluster) -> DataPath {
     let both = |error: String| DataPath { default_deny: Err(error.clone()), dns: Err(error) };
-    let Some((near, far)) = crate::gates::pair(cluster) else { return both("the cluster has no nodes".to_owned()) };
+    let Some((near, far)) = crate::gates::pair(cluster) else {
+        return both("the cluster has no nodes".to_owned());
+    };
     let server = match ground.listen(far, TIMEOUT).await {
         Ok(address) => address,
         Err(error) => return both(error),
@@ -71,9 +73,9 @@ fn judge_drop(
 
 fn judge_name(near: &NodeName, far: &NodeName, named: Result<Trial, String>) -> Result<ProbeResult, String> {
     Ok(match named? {
-        Trial::Succeeded => ProbeResult::held(format!(
-            "a pod on {near} resolved a Service name and reached its pod on {far}"
-        )),
+        Trial::Succeeded => {
+            ProbeResult::held(format!("a pod on {near} resolved a Service name and reached its pod on {far}"))
+        }
         Trial::Refused(why) => ProbeResult::broken("a Service name resolves and its pod answers", why),
     })
 }

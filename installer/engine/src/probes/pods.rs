@@ -183,7 +183,11 @@ impl<'a> Ground<'a> {
     ///
     /// # Errors
     /// The API does not answer.
-    pub async fn would_admit(&self, node: &NodeName, change: impl FnOnce(&mut Value)) -> Result<Result<(), String>, ApiError> {
+    pub async fn would_admit(
+        &self,
+        node: &NodeName,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Result<(), String>, ApiError> {
         let mut pod = self.pod("trial", node, &["probe".to_owned()]);
         change(&mut pod);
         let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", self.namespace);

@@ -13,7 +13,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The port does not answer TLS at all, or refuses everything, so that a refusal means nothing.
-pub async fn refuses(dial: &Dialler, name: &str, weak: &Offer, random: [u8; 32]) -> Result<ProbeResult, String> {
+pub async fn refuses(
+    dial: &Dialler,
+    name: &str,
+    weak: &Offer,
+    random: [u8; 32],
+) -> Result<ProbeResult, String> {
     let approved = answer(dial, &Offer::approved(), random).await?;
     let Answer::Accepted { suite } = approved else {
         return Err(format!(

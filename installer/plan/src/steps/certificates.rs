@@ -2,8 +2,8 @@
 
 use kubezt_model::action::Action;
 use kubezt_model::desired::{CertificateKind, DesiredCertificate, DesiredKey};
-use kubezt_model::node::{Read, Reading};
 use kubezt_model::names::{Mode, Owner};
+use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::{Change, Disruption, Operation};
 
 use super::NodeContext;
@@ -24,10 +24,7 @@ pub(super) fn authorities(context: &NodeContext<'_>) -> Draft {
 
 /// Leaves, keys without certificates, and trust bundles.
 pub(super) fn certificates(context: &NodeContext<'_>) -> Draft {
-    let needs = vec![
-        context.id("host"),
-        kubezt_model::plan::StepId::on(context.authority, "authorities"),
-    ];
+    let needs = vec![context.id("host"), kubezt_model::plan::StepId::on(context.authority, "authorities")];
     issue(
         context,
         "certificates",
@@ -53,7 +50,8 @@ pub(super) fn keys(context: &NodeContext<'_>, actions: &mut Actions) {
 
 /// Making a key keeps one that is there, and closes it to others again.
 fn key_due(context: &NodeContext<'_>, key: &DesiredKey) -> Option<(&'static str, String)> {
-    let made = matches!(context.reading(&Read::PublicKey { path: key.key_path.clone() }), Reading::PublicKey(_));
+    let made =
+        matches!(context.reading(&Read::PublicKey { path: key.key_path.clone() }), Reading::PublicKey(_));
     let (Some(private), Some(public), true) =
         (context.facts.file(&key.key_path), context.facts.file(&key.public_path), made)
     else {
@@ -61,7 +59,8 @@ fn key_due(context: &NodeContext<'_>, key: &DesiredKey) -> Option<(&'static str,
     };
     [(private, Mode::new(0o600)), (public, Mode::new(0o644))].into_iter().find_map(|(file, mode)| {
         let closed = file.mode == mode && file.owner == Owner::root();
-        (!closed).then(|| ("change", format!("{} has mode {} and owner {}", file.path, file.mode, file.owner)))
+        (!closed)
+            .then(|| ("change", format!("{} has mode {} and owner {}", file.path, file.mode, file.owner)))
     })
 }
 

@@ -44,9 +44,8 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
             id,
             title: format!("Apply {}", set.name),
             node: None,
-            operation: (!objects.is_empty()).then(|| Operation::Apply {
-                manifests: ManifestSet { name: set.name.clone(), objects },
-            }),
+            operation: (!objects.is_empty())
+                .then(|| Operation::Apply { manifests: ManifestSet { name: set.name.clone(), objects } }),
             needs,
             interrupts: Disruption::None,
             changes,

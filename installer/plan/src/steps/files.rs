@@ -89,7 +89,10 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
     let kubelet_runs = super::kubelet::is_active(context);
     let mut interrupts = Disruption::None;
     for (file, pod) in pods {
-        if put_files(context, &mut actions, |on_change| *on_change == file.on_change) && kubelet_runs {
+        // A manifest of the same content starts nothing, so after another mode or owner there is nothing to wait for.
+        let replaces = context.facts.file(&file.path).and_then(|seen| seen.digest) != Some(file.digest());
+        let changes = put_files(context, &mut actions, |on_change| *on_change == file.on_change);
+        if changes && replaces && kubelet_runs {
             actions.follow(Action::Wait {
                 condition: Condition::StaticPodCurrent { name: pod.to_owned(), manifest: file.path.clone() },
                 timeout_seconds: STATIC_POD_TIMEOUT_SECONDS,

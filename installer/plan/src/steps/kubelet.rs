@@ -1,11 +1,11 @@
 //! kubelet, and how units are kept current.
 
+use kubezt_model::SecretText;
 use kubezt_model::action::Action;
 use kubezt_model::desired::{OnChange, Sensitivity};
 use kubezt_model::names::{Mode, Owner};
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::Disruption;
-use kubezt_model::SecretText;
 
 use super::NodeContext;
 use super::draft::Actions;
@@ -74,7 +74,13 @@ pub(super) fn keep_units_current(
         Action::StartUnit { name: unit.to_owned() },
         "start",
         unit,
-        if !active { "not running" } else if !enabled { "not enabled" } else { "" },
+        if !active {
+            "not running"
+        } else if !enabled {
+            "not enabled"
+        } else {
+            ""
+        },
     );
     if restart {
         let why = if files_change { "its files change" } else { "a restart is owed" };

@@ -65,7 +65,11 @@ impl NodeContext<'_> {
 }
 
 /// Every step of the install, with or without something to do.
-pub(crate) fn all(desired: &Desired, facts: &BTreeMap<NodeName, Facts>, assessment: &Assessment) -> Vec<Draft> {
+pub(crate) fn all(
+    desired: &Desired,
+    facts: &BTreeMap<NodeName, Facts>,
+    assessment: &Assessment,
+) -> Vec<Draft> {
     let Some(authority) = desired.cluster.control_plane().next().map(|node| node.name.clone()) else {
         return Vec::new();
     };
@@ -90,6 +94,9 @@ pub(crate) fn all(desired: &Desired, facts: &BTreeMap<NodeName, Facts>, assessme
     ];
     let mut drafts: Vec<Draft> =
         node_steps.iter().flat_map(|step| contexts.iter().map(|context| step(context))).collect();
-    drafts.extend(cluster::steps(desired, assessment, &drafts));
+    // What is in the API cannot be known, nor changed, while its node is not reached.
+    if facts.contains_key(&authority) {
+        drafts.extend(cluster::steps(desired, assessment, &drafts));
+    }
     drafts
 }

@@ -40,7 +40,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// The lab is not open meanwhile: tests may ask for fresh nodes themselves.
 fn node_tests(filter: Option<&str>) -> Result<()> {
-    let arguments = ["test", "--locked", "--package", "kubezt-tests", "--features", "nodes", "--test", "cluster", "--"];
+    let arguments =
+        ["test", "--locked", "--package", "kubezt-tests", "--features", "nodes", "--test", "cluster", "--"];
     let mut tests = command::cargo(&places::checkout(), arguments);
     tests.args(["--test-threads=1", "--nocapture"]).args(filter);
     tests.env("KUBEZT_BINARY", places::binary()).env("KUBEZT_LAB", lab::folder(LAB));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kubezt_model::action::Condition;
+use kubezt_model::node::ProcessReading;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -16,6 +17,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Between two reports.
 const REPORT: Duration = Duration::from_secs(3);
 
+/// How long a process that ran before and has the right arguments is taken for the old one. kubelet notices a manifest
+/// at once, or when it looks at all of them every 20 s; after that nothing is coming, because the change did not concern
+/// the pod.
+const REPLACEMENT: Duration = Duration::from_secs(25);
+
 /// Waits until the condition holds; nothing changes by waiting.
 ///
 /// # Errors
@@ -28,8 +34,13 @@ pub async fn until(
 ) -> Result<Applied, NodeError> {
     let end = Instant::now() + Duration::from_secs(u64::from(seconds));
     let mut report = Instant::now() + REPORT;
+    let mut before = processes_before(root, condition)?;
+    let replaced = Instant::now() + REPLACEMENT;
     loop {
-        let last = match look(root, condition).await? {
+        if Instant::now() >= replaced {
+            before.clear();
+        }
+        let last = match look(root, condition, &before).await? {
             Ok(()) => return Ok(Applied::changed(false)),
             Err(last) => last,
         };
@@ -45,7 +56,11 @@ pub async fn until(
 }
 
 /// One look: it holds, or what is so instead.
-async fn look(root: &NodeRoot, condition: &Condition) -> Result<Result<(), String>, NodeError> {
+async fn look(
+    root: &NodeRoot,
+    condition: &Condition,
+    before: &[u32],
+) -> Result<Result<(), String>, NodeError> {
     match condition {
         Condition::TcpOpen { address } => Ok(match timeout(LOOK, TcpStream::connect(address)).await {
             Ok(Ok(_)) => Ok(()),
@@ -60,23 +75,43 @@ async fn look(root: &NodeRoot, condition: &Condition) -> Result<Result<(), Strin
                 Err(_) => Err("no answer".to_owned()),
             })
         }
-        Condition::StaticPodCurrent { name, manifest } => static_pod(root, name, manifest),
+        Condition::StaticPodCurrent { name, manifest } => static_pod(root, name, manifest, before),
     }
 }
 
-/// Whether a process runs with exactly the arguments the manifest names.
-///
-/// An old process may still be ending beside it, so one that fits is enough.
-fn static_pod(root: &NodeRoot, name: &str, manifest: &str) -> Result<Result<(), String>, NodeError> {
+/// Processes of a static pod when the waiting begins. Its manifest was written a moment ago, so these are the old ones.
+fn processes_before(root: &NodeRoot, condition: &Condition) -> Result<Vec<u32>, NodeError> {
+    let Condition::StaticPodCurrent { name, .. } = condition else { return Ok(Vec::new()) };
+    Ok(processes::named(root, name)?.iter().map(|process| process.pid).collect())
+}
+
+/// Whether a process that is not one of those `before` runs with exactly the arguments the manifest names.
+fn static_pod(
+    root: &NodeRoot,
+    name: &str,
+    manifest: &str,
+    before: &[u32],
+) -> Result<Result<(), String>, NodeError> {
     let path = root.path(manifest)?;
     let Some(text) = files::text(&path)? else { return Ok(Err(format!("{manifest} is not there"))) };
     let wanted = command_of(&text, name).map_err(|why| NodeError::Configuration { path, why })?;
-    let running = processes::named(root, name)?;
-    Ok(match running.as_slice() {
-        [] => Err("it does not run".to_owned()),
-        running if running.iter().any(|process| process.arguments == wanted) => Ok(()),
-        running => Err(format!("it runs with other arguments (process {})", running[0].pid)),
-    })
+    Ok(is_current(&processes::named(root, name)?, &wanted, before))
+}
+
+/// An old process may still be ending beside the new one, so one that fits is enough. Arguments alone do not tell the
+/// two apart: a manifest may change in something else.
+fn is_current(running: &[ProcessReading], wanted: &[String], before: &[u32]) -> Result<(), String> {
+    let mut fitting = running.iter().filter(|process| process.arguments == wanted).peekable();
+    if fitting.peek().is_none() {
+        return Err(match running {
+            [] => "it does not run".to_owned(),
+            [first, ..] => format!("it runs with other arguments (process {})", first.pid),
+        });
+    }
+    match fitting.all(|process| before.contains(&process.pid)) {
+        true => Err("the process from before still runs".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Command and arguments of the container of this name, or of the first one.
@@ -108,5 +143,24 @@ mod tests {
         assert_eq!(command_of(manifest, "absent").unwrap(), ["x"]);
         assert!(command_of("kind: Pod\n", "etcd").is_err());
         assert!(command_of("{", "etcd").is_err());
+    }
+
+    #[test]
+    fn a_process_from_before_is_not_the_one_that_was_asked_for() {
+        let process = |pid, argument: &str| ProcessReading {
+            pid,
+            arguments: vec!["etcd".to_owned(), argument.to_owned()],
+            uid: 0,
+            started: 1,
+            capabilities: "0".to_owned(),
+            seccomp: 2,
+        };
+        let wanted = ["etcd".to_owned(), "--a=1".to_owned()];
+        let current = |running: &[ProcessReading], before: &[u32]| is_current(running, &wanted, before);
+        assert!(current(&[], &[]).is_err());
+        assert!(current(&[process(7, "--a=2")], &[]).is_err());
+        assert!(current(&[process(7, "--a=1")], &[7]).is_err());
+        assert_eq!(current(&[process(7, "--a=1"), process(8, "--a=1")], &[7]), Ok(()));
+        assert_eq!(current(&[process(7, "--a=1")], &[]), Ok(()));
     }
 }

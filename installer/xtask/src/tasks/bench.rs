@@ -1,0 +1,158 @@
+//! `cargo xtask bench`: how long kubezt takes, next to kubeadm on the same nodes.
+//!
+//! Both sides start from new nodes with the same artifacts on them: the components' files in kubezt's content store and the images in
+//! containerd's store. Nothing else is prepared for kubezt, whose figure includes the verification at the end. kubeadm's nodes get more:
+//! the programs are in place and containerd runs before the clock starts, and it stops when the nodes are Ready and Cilium's agents are
+//! up, whether or not a pod reaches a pod. Nothing is hardened or verified there.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `artifacts` | what there is to put on nodes, by digest |
+//! | `preload` | one folder of artifacts as nodes have them, copied to every node |
+//! | `kubezt`, `kubeadm` | the two sides |
+//! | `measure` | wall time, memory and output of a program |
+//! | `node` | commands and files on a node |
+
+mod artifacts;
+mod kubeadm;
+mod kubezt;
+mod measure;
+mod node;
+mod preload;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::{LabArgument, build};
+use crate::inventory::{Inventory, Lab};
+use crate::lab::{self, OpenLab};
+use crate::{command, places, report};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Take the binary and the components that are there
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// The bench's own lab.
+const LAB: &str = "bench";
+
+/// What `target/bench.json` holds. Times are wall time.
+#[derive(Debug, Serialize)]
+struct Figures {
+    /// `kubezt install` of one control plane and two workers, verification included.
+    install_1x2_seconds: f64,
+    /// The above in units of `kubeadm_1x2_seconds`.
+    install_1x2_vs_kubeadm: f64,
+    /// kubeadm init, two joins and the same Cilium, until the nodes are Ready.
+    kubeadm_1x2_seconds: f64,
+    /// `kubezt install --no-verify` where there is nothing to do.
+    second_install_seconds: f64,
+    /// `kubezt verify` alone.
+    verify_seconds: f64,
+    /// What the install sent to the node that it sent most to, kubezt itself included, artifacts not.
+    bytes_sent_per_node: u64,
+    /// Questions that the install waited for, at the node that it asked most.
+    round_trips_per_node: u64,
+    /// Largest resident memory of the installing process, in MiB.
+    peak_mb: f64,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if !arguments.no_build {
+        build::everything(true)?;
+    }
+    let folder = places::target().join("bench");
+    remove(&folder)?;
+    fs_err::create_dir_all(&folder)?;
+    // A binary of our own: a build meanwhile must not change what is measured.
+    let binary = folder.join("kubezt");
+    fs_err::copy(places::binary(), &binary)?;
+
+    let open = LabArgument { lab: LAB.to_owned() }.open()?;
+    let measured = Bench::new(folder, binary).and_then(|bench| bench.measure(&open));
+    let removed = report::timed("lab bench is down", || open.down());
+    let figures = measured?;
+    removed?;
+
+    let target = places::target().join("bench.json");
+    fs_err::write(&target, serde_json::to_string_pretty(&figures)? + "\n")?;
+    show(&figures)?;
+    report::line(&format!("written: {}", target.display()));
+    Ok(())
+}
+
+/// One run.
+struct Bench {
+    lab: Lab,
+    /// Logs and rendered files of this run.
+    folder: PathBuf,
+    /// The kubezt that is measured.
+    binary: PathBuf,
+}
+
+impl Bench {
+    fn new(folder: PathBuf, binary: PathBuf) -> Result<Self> {
+        let lab = Inventory::load(&places::checkout())?.lab(LAB)?.clone();
+        Ok(Self { lab, folder, binary })
+    }
+
+    fn measure(&self, open: &OpenLab) -> Result<Figures> {
+        let components = artifacts::of_cluster(self)?;
+        let yardstick = artifacts::of_component(self, "kubeadm")?;
+
+        report::timed("fresh nodes for kubezt", || open.fresh())?;
+        // After the nodes, since making them anew empties the lab's part of the cache.
+        let preloaded = report::timed("artifacts as nodes have them", || preload::make(self, &components))?;
+        report::timed("artifacts to the nodes", || preload::copy_to_nodes(self, &preloaded))?;
+        let kubezt = kubezt::measure(self)?;
+
+        report::timed("fresh nodes for kubeadm", || open.fresh())?;
+        report::timed("artifacts to the nodes", || preload::copy_to_nodes(self, &preloaded))?;
+        let kubeadm_seconds = kubeadm::measure(self, &components, &yardstick)?;
+
+        Ok(Figures {
+            install_1x2_seconds: rounded(kubezt.install.seconds),
+            install_1x2_vs_kubeadm: rounded(kubezt.install.seconds / kubeadm_seconds),
+            kubeadm_1x2_seconds: rounded(kubeadm_seconds),
+            second_install_seconds: rounded(kubezt.second_install.seconds),
+            verify_seconds: rounded(kubezt.verify.seconds),
+            bytes_sent_per_node: kubezt.cost.bytes_sent,
+            round_trips_per_node: kubezt.cost.round_trips,
+            peak_mb: rounded(kubezt.install.peak_kib as f64 / 1024.0),
+        })
+    }
+
+    /// The measured kubezt with its arguments, on the lab's cluster file.
+    fn kubezt(&self, arguments: &[&str]) -> std::process::Command {
+        let mut kubezt = command::program(&self.binary, arguments);
+        kubezt.current_dir(lab::folder(LAB));
+        lab::label(&mut kubezt, LAB);
+        kubezt
+    }
+}
+
+/// Prints the figures one below the other.
+fn show(figures: &Figures) -> Result<()> {
+    let value = serde_json::to_value(figures)?;
+    let figures = value.as_object().context("figures are an object")?;
+    for (name, figure) in figures {
+        report::line(&format!("  {name:<26}{:>14}", figure.to_string()));
+    }
+    Ok(())
+}
+
+/// To milliseconds: the rest is noise.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs_err::remove_dir_all(folder)?;
+    }
+    Ok(())
+}

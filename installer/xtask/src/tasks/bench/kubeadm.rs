@@ -1,0 +1,302 @@
+//! kubeadm's side: `init`, two `join`s at once, and the Cilium that kubezt installs, on nodes with the same artifacts.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_yaml::{Mapping, Value};
+
+use super::artifacts::Artifact;
+use super::{Bench, LAB, node};
+use crate::command::quiet;
+use crate::inventory::Node;
+use crate::{lab, report};
+
+/// kubeadm's files are on every node; they hold the bootstrap token and so are root's alone.
+const CONFIGURATION: &str = "/root/kubeadm.yaml";
+/// Folder of manifests on the control plane.
+const MANIFESTS: &str = "/root/manifests";
+
+/// kubezt's defaults, so that its manifests fit.
+const POD_SUBNET: &str = "10.244.0.0/16";
+/// See [`POD_SUBNET`].
+const SERVICE_SUBNET: &str = "10.96.0.0/16";
+
+/// The unit and drop-in that kubeadm's own packages bring.
+const KUBELET_UNIT: &str = "[Unit]
+Description=kubelet
+After=containerd.service
+
+[Service]
+EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+ExecStart=/usr/local/bin/kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf \\
+  --kubeconfig=/etc/kubernetes/kubelet.conf --config=/var/lib/kubelet/config.yaml $KUBELET_KUBEADM_ARGS
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// Brings a cluster up. Returns the wall time in seconds from the start of `kubeadm init` until all nodes are Ready, every Cilium agent
+/// is up and its policies are applied. That a pod reaches a pod is not waited for, which kubezt does.
+///
+/// # Errors
+/// A command fails.
+pub fn measure(bench: &Bench, components: &[Artifact], yardstick: &[Artifact]) -> Result<f64> {
+    let side = Side::new(bench)?;
+    report::timed("nodes ready for kubeadm", || side.prepare(components, yardstick))?;
+    let started = Instant::now();
+    report::timed("kubeadm init, join, Cilium", || side.bring_up())?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+struct Side<'a> {
+    bench: &'a Bench,
+    control_plane: &'a Node,
+    workers: Vec<&'a Node>,
+    /// What `kubezt render` wrote.
+    rendered: PathBuf,
+    /// The lab's cluster file.
+    cluster: Value,
+}
+
+impl<'a> Side<'a> {
+    fn new(bench: &'a Bench) -> Result<Self> {
+        let rendered = bench.folder.join("rendered");
+        let folder = rendered.to_str().context("the target folder is not UTF-8")?;
+        quiet(&mut bench.kubezt(&["render", "--output", folder]))?;
+        let nodes = &bench.lab.nodes;
+        Ok(Self {
+            bench,
+            control_plane: nodes.iter().find(|node| !is_worker(node)).context("no control plane")?,
+            workers: nodes.iter().filter(|node| is_worker(node)).collect(),
+            rendered,
+            cluster: serde_yaml::from_str(&fs_err::read_to_string(lab::folder(LAB).join("cluster.yaml"))?)?,
+        })
+    }
+
+    /// What an administrator has done before kubeadm: programs in place, containerd running, units known.
+    fn prepare(&self, components: &[Artifact], yardstick: &[Artifact]) -> Result<()> {
+        for node in &self.bench.lab.nodes {
+            let name = &node.name;
+            for file in components.iter().chain(yardstick).filter(|artifact| artifact.is_file()) {
+                node::install(name, &file.content()?, &file.target)?;
+            }
+            // The very configuration that kubezt gives containerd, so that the runtime makes no difference.
+            for file in ["/etc/containerd/config.toml", "/etc/systemd/system/containerd.service"] {
+                node::write(name, file, 0o644, &self.rendered_file(name, file)?)?;
+            }
+            node::write(name, "/etc/systemd/system/kubelet.service", 0o644, KUBELET_UNIT)?;
+            quiet(&mut node::command(name, &["sysctl", "--write", "net.ipv4.ip_forward=1"]))?;
+            quiet(&mut node::command(name, &["systemctl", "daemon-reload"]))?;
+            quiet(&mut node::command(name, &["systemctl", "enable", "--now", "containerd"]))?;
+            quiet(&mut node::command(name, &["systemctl", "enable", "kubelet"]))?;
+        }
+        let name = &self.control_plane.name;
+        node::write(name, CONFIGURATION, 0o600, &self.init_configuration(components)?)?;
+        let cilium =
+            reached_at(&self.cluster_file("cilium")?, &self.control_plane.address.to_string(), "6443")?;
+        node::write(name, &format!("{MANIFESTS}/cilium.yaml"), 0o644, &cilium)?;
+        for part in ["coredns", "network-policies"] {
+            node::write(name, &format!("{MANIFESTS}/{part}.yaml"), 0o644, &self.cluster_file(part)?)?;
+        }
+        quiet(&mut crate::command::program::<&str>("sync", []))?;
+        Ok(())
+    }
+
+    fn bring_up(&self) -> Result<()> {
+        let started = Instant::now();
+        let stage =
+            |name: &str| report::line(&format!("  {name} after {:.1} s", started.elapsed().as_secs_f64()));
+        let name = self.control_plane.name.as_str();
+        // The lab's kernel has no modules and no configuration to look at; what is really missing shows as a failure.
+        let init = ["kubeadm", "init", "--config", CONFIGURATION, "--ignore-preflight-errors=all"];
+        let said = quiet(&mut node::command(name, &init))?;
+        stage("init");
+        let join = self.join_configuration(&said)?;
+        thread::scope(|scope| {
+            let joins: Vec<_> =
+                self.workers.iter().map(|worker| scope.spawn(|| join_worker(worker, &join))).collect();
+            self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/cilium.yaml")])?;
+            self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/coredns.yaml")])?;
+            joins.into_iter().try_for_each(|join| join.join().map_err(|_| anyhow!("a thread panicked"))?)
+        })?;
+        stage("joined");
+        self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=300s"])?;
+        stage("Ready");
+        self.kubectl(&[
+            "--namespace=kube-system",
+            "rollout",
+            "status",
+            "daemonset/cilium",
+            "--timeout=300s",
+        ])?;
+        // Its kind is registered by Cilium's operator, so it comes last.
+        self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/network-policies.yaml")])?;
+        stage("Cilium up");
+        let nodes = self.kubectl(&["get", "nodes", "--no-headers"])?;
+        ensure!(nodes.lines().count() == self.bench.lab.nodes.len(), "not all nodes joined:\n{nodes}");
+        Ok(())
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let words = [&["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"], arguments].concat();
+        quiet(&mut node::command(&self.control_plane.name, &words))
+    }
+
+    /// kube-proxy is left out since Cilium replaces it, and kubeadm's CoreDNS since it does not start without an upstream name server.
+    fn init_configuration(&self, components: &[Artifact]) -> Result<String> {
+        let version =
+            self.cluster["spec"]["kubernetesVersion"].as_str().context("no spec.kubernetesVersion")?;
+        let etcd = components
+            .iter()
+            .find_map(|artifact| artifact.target.strip_prefix("registry.k8s.io/etcd:"))
+            .context("no image of etcd")?;
+        let address = self.control_plane.address;
+        let init = format!(
+            "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n\
+             localAPIEndpoint: {{advertiseAddress: {address}}}\n\
+             nodeRegistration: {{imagePullPolicy: Never}}\n\
+             skipPhases: [addon/kube-proxy, addon/coredns]\n\
+             ---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n\
+             kubernetesVersion: v{version}\n\
+             etcd: {{local: {{imageTag: {etcd}}}}}\n\
+             networking: {{podSubnet: {POD_SUBNET}, serviceSubnet: {SERVICE_SUBNET}}}\n---\n"
+        );
+        Ok(init + &serde_yaml::to_string(&kubelet_configuration(&self.cluster)?)?)
+    }
+
+    /// From what `kubeadm init` says at its end.
+    fn join_configuration(&self, said: &str) -> Result<String> {
+        let token = word_after(said, "--token")?;
+        let hash = word_after(said, "--discovery-token-ca-cert-hash")?;
+        let address = self.control_plane.address;
+        Ok(format!(
+            "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n\
+             nodeRegistration: {{imagePullPolicy: Never}}\n\
+             discovery: {{bootstrapToken: {{apiServerEndpoint: '{address}:6443', token: {token}, caCertHashes: ['{hash}']}}}}\n"
+        ))
+    }
+
+    fn rendered_file(&self, node: &str, file: &str) -> Result<String> {
+        Ok(fs_err::read_to_string(self.rendered.join(node).join(file.trim_start_matches('/')))?)
+    }
+
+    /// A rendered file of the cluster, named `<number>-<part>.yaml`.
+    fn cluster_file(&self, part: &str) -> Result<String> {
+        let folder = self.rendered.join("cluster");
+        let suffix = format!("-{part}.yaml");
+        let is_it = |path: &Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            name.strip_suffix(&suffix).is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let mut paths = fs_err::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let path =
+            paths.find(|path| is_it(path)).with_context(|| format!("no {part} in {}", folder.display()))?;
+        Ok(fs_err::read_to_string(path)?)
+    }
+}
+
+fn is_worker(node: &Node) -> bool {
+    node.role == "worker"
+}
+
+fn join_worker(worker: &Node, configuration: &str) -> Result<()> {
+    node::write(&worker.name, CONFIGURATION, 0o600, configuration)?;
+    let join = ["kubeadm", "join", "--config", CONFIGURATION, "--ignore-preflight-errors=all"];
+    quiet(&mut node::command(&worker.name, &join)).map(drop)
+}
+
+/// The kubelet settings of the lab's cluster file, which the lab's nodes need whoever installs.
+fn kubelet_configuration(cluster: &Value) -> Result<Value> {
+    let settings = cluster["spec"]["settings"].as_mapping().context("spec.settings is not a mapping")?;
+    let mut configuration = Mapping::new();
+    configuration.insert("apiVersion".into(), "kubelet.config.k8s.io/v1beta1".into());
+    configuration.insert("kind".into(), "KubeletConfiguration".into());
+    for (key, value) in settings {
+        if let Some(name) = key.as_str().and_then(|key| key.strip_prefix("kubelet.configuration.")) {
+            configuration.insert(name.into(), value.clone());
+        }
+    }
+    Ok(Value::Mapping(configuration))
+}
+
+/// The manifests with the API server's own address in place of the loopback balancer, which kubeadm's nodes do not have.
+fn reached_at(manifests: &str, host: &str, port: &str) -> Result<String> {
+    let mut changed = 0;
+    let mut text = String::new();
+    for document in serde_yaml::Deserializer::from_str(manifests) {
+        let mut value: Value = serde::Deserialize::deserialize(document)?;
+        changed += substitute_environment(&mut value, host, port);
+        text += "---\n";
+        text += &serde_yaml::to_string(&value)?;
+    }
+    ensure!(changed > 0, "Cilium's manifests do not name the API server's address");
+    Ok(text)
+}
+
+fn substitute_environment(value: &mut Value, host: &str, port: &str) -> usize {
+    let wanted = match value["name"].as_str() {
+        Some("KUBERNETES_SERVICE_HOST") => Some(host),
+        Some("KUBERNETES_SERVICE_PORT") => Some(port),
+        _ => None,
+    };
+    match (value, wanted) {
+        (Value::Mapping(variable), Some(wanted)) => {
+            variable.insert("value".into(), wanted.into());
+            1
+        }
+        (Value::Mapping(entries), None) => {
+            entries.iter_mut().map(|(_, value)| substitute_environment(value, host, port)).sum()
+        }
+        (Value::Sequence(items), _) => {
+            items.iter_mut().map(|item| substitute_environment(item, host, port)).sum()
+        }
+        _ => 0,
+    }
+}
+
+fn word_after<'a>(text: &'a str, flag: &str) -> Result<&'a str> {
+    let mut words = text.split_whitespace().skip_while(|word| *word != flag);
+    words.nth(1).with_context(|| format!("`kubeadm init` did not say {flag}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_api_servers_address_changes() {
+        let manifests = "---\nkind: DaemonSet\nenv:\n- name: KUBERNETES_SERVICE_HOST\n  value: 127.0.0.1\n\
+            - name: KUBERNETES_SERVICE_PORT\n  value: '7443'\n- name: OTHER\n  value: 127.0.0.1\n---\nkind: Namespace\n";
+        let changed = reached_at(manifests, "10.0.0.1", "6443").unwrap();
+        let documents: Vec<Value> = serde_yaml::Deserializer::from_str(&changed)
+            .map(|document| serde::Deserialize::deserialize(document).unwrap())
+            .collect();
+        assert_eq!(documents.len(), 2);
+        assert_eq!(documents[0]["env"][0]["value"], "10.0.0.1");
+        assert_eq!(documents[0]["env"][1]["value"], "6443", "a text, not a number");
+        assert_eq!(documents[0]["env"][2]["value"], "127.0.0.1");
+        assert!(reached_at("kind: Namespace\n", "10.0.0.1", "6443").is_err());
+    }
+
+    #[test]
+    fn kubelet_gets_what_the_lab_needs() {
+        let cluster =
+            "spec: {settings: {kubelet.configuration.failCgroupV1: false, network.wireguard: false}}";
+        let configuration = kubelet_configuration(&serde_yaml::from_str(cluster).unwrap()).unwrap();
+        assert_eq!(configuration["failCgroupV1"], false);
+        assert_eq!(configuration.as_mapping().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_init_says_is_understood() {
+        let said =
+            "kubeadm join 10.0.0.1:6443 --token abc.def \\\n\t--discovery-token-ca-cert-hash sha256:12 \n";
+        assert_eq!(word_after(said, "--token").unwrap(), "abc.def");
+        assert_eq!(word_after(said, "--discovery-token-ca-cert-hash").unwrap(), "sha256:12");
+        assert!(word_after("", "--token").is_err());
+    }
+}

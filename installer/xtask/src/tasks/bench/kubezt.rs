@@ -1,0 +1,105 @@
+//! kubezt's side.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use super::measure::{self, Measured};
+use super::{Bench, LAB};
+use crate::lab;
+
+/// What was measured.
+pub struct Kubezt {
+    /// `install` on nodes that have the artifacts and nothing else.
+    pub install: Measured,
+    /// `install --no-verify` where there is nothing to do.
+    pub second_install: Measured,
+    /// `verify`.
+    pub verify: Measured,
+    /// What `install` cost on the wire.
+    pub cost: Cost,
+}
+
+/// What the node that cost most did cost.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Cost {
+    /// Bytes sent to the node.
+    pub bytes_sent: u64,
+    /// Questions that were waited for.
+    pub round_trips: u64,
+}
+
+/// Installs, installs again and verifies.
+///
+/// # Errors
+/// A command fails, findings of the verification included, or the second install had something to do.
+pub fn measure(bench: &Bench) -> Result<Kubezt> {
+    let run = |name: &str, arguments: &[&str]| {
+        let log = bench.folder.join(format!("{}.log", name.replace(' ', "-")));
+        measure::run(name, &mut bench.kubezt(arguments), &log)
+    };
+    let install = run("kubezt install", &["install"])?;
+    let journals = journals()?;
+    let cost = journals.iter().try_fold(Cost::default(), |most, journal| {
+        let text = fs_err::read_to_string(journal)?;
+        Ok::<_, anyhow::Error>(most.or_more(most_expensive(&text)?))
+    })?;
+    ensure!(cost != Cost::default(), "the journal does not say what a node cost");
+
+    let second_install = run("kubezt second install", &["install", "--no-verify"])?;
+    if self::journals()?.len() > journals.len() {
+        bail!("the second install had something to do; its journal is in {}", journal_folder().display());
+    }
+    let verify = run("kubezt verify", &["verify"])?;
+    Ok(Kubezt { install, second_install, verify, cost })
+}
+
+fn journal_folder() -> PathBuf {
+    lab::folder(LAB).join(".kubezt/journal")
+}
+
+/// A run that has something to do writes a journal.
+fn journals() -> Result<Vec<PathBuf>> {
+    let entries = fs_err::read_dir(journal_folder())?;
+    let paths: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let is_journal = |path: &PathBuf| path.extension() == Some(Path::new("jsonl").as_os_str());
+    Ok(paths?.into_iter().filter(is_journal).collect())
+}
+
+/// The largest costs of any node in a journal.
+fn most_expensive(journal: &str) -> Result<Cost> {
+    journal.lines().try_fold(Cost::default(), |most, line| {
+        let event: serde_json::Value =
+            serde_json::from_str(line).with_context(|| format!("journal: `{line}`"))?;
+        if event["event"] != "node-cost" {
+            return Ok(most);
+        }
+        Ok(most.or_more(Cost::deserialize(event).with_context(|| format!("journal: `{line}`"))?))
+    })
+}
+
+impl Cost {
+    fn or_more(self, other: Self) -> Self {
+        Self {
+            bytes_sent: self.bytes_sent.max(other.bytes_sent),
+            round_trips: self.round_trips.max(other.round_trips),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_expensive_node_counts() {
+        let journal = r#"{"at":1,"event":"run-started","steps":2}
+{"at":2,"event":"node-cost","node":"a-cp1","bytes_sent":10,"bytes_received":5,"round_trips":7}
+{"at":2,"event":"node-cost","node":"a-w1","bytes_sent":30,"bytes_received":5,"round_trips":6}
+"#;
+        assert_eq!(most_expensive(journal).unwrap(), Cost { bytes_sent: 30, round_trips: 7 });
+        assert!(most_expensive("{\"event\":\"node-cost\"}").is_err());
+        assert!(most_expensive("cut o").is_err());
+    }
+}

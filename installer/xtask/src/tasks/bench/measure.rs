@@ -1,0 +1,75 @@
+//! Wall time and memory of one program.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::report;
+
+/// How often the program is looked at; what it adds to a time stays below what differs from run to run.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What a program took.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// Wall time from its start to its end.
+    pub seconds: f64,
+    /// Largest resident memory, in KiB, of the program alone and not of programs that it started.
+    pub peak_kib: u64,
+}
+
+/// Runs a program with its output in a file.
+///
+/// # Errors
+/// It cannot be started or fails; the error has the end of what it printed.
+pub fn run(name: &str, command: &mut Command, log: &Path) -> Result<Measured> {
+    let output = fs_err::File::create(log)?.into_file();
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    let started = Instant::now();
+    let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+    let mut peak_kib = 0;
+    let status = loop {
+        // A process that has ended has no memory any more: the last look before counts.
+        peak_kib = peak_kib.max(peak_of(child.id()).unwrap_or(0));
+        match child.try_wait()? {
+            Some(status) => break status,
+            None => thread::sleep(PAUSE),
+        }
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    report::line(&format!("{name}: {seconds:.1} s ({status})"));
+    if !status.success() {
+        let said = fs_err::read_to_string(log)?;
+        let lines: Vec<_> = said.lines().collect();
+        let last = lines[lines.len().saturating_sub(40)..].join("\n");
+        bail!("{name} failed: {status}\n{last}");
+    }
+    Ok(Measured { seconds, peak_kib })
+}
+
+/// The kernel's own high-water mark of a process.
+fn peak_of(process: u32) -> Option<u64> {
+    let status = fs_err::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::program;
+
+    #[test]
+    fn time_memory_and_failure_are_seen() {
+        let log = std::env::temp_dir().join(format!("kubezt-measure-{}", std::process::id()));
+        let measured = run("sleep", &mut program("sleep", ["0.2"]), &log).unwrap();
+        assert!((0.2..5.0).contains(&measured.seconds), "{measured:?}");
+        assert!(measured.peak_kib > 0, "{measured:?}");
+        let failed = run("sh", &mut program("sh", ["-c", "echo the reason; exit 3"]), &log).unwrap_err();
+        assert!(format!("{failed}").contains("the reason"), "{failed}");
+        fs_err::remove_file(log).unwrap();
+    }
+}
