@@ -352,6 +352,8 @@ pub struct DesiredNode {
     pub files: Vec<RenderedFile>,
     /// Kernel parameters that must hold now.
     pub sysctls: BTreeMap<String, String>,
+    /// Kernel modules that must be loaded or built in.
+    pub modules: Vec<String>,
     /// Units that must be enabled and active, in starting order.
     pub units: Vec<String>,
     /// Images that must be imported and pinned.

@@ -43,6 +43,11 @@ pub enum Read {
         /// Name with dots.
         key: String,
     },
+    /// A kernel module: present where it is loaded or built in.
+    Module {
+        /// Module name.
+        name: String,
+    },
     /// What a program prints of its own version.
     Version {
         /// Absolute path of the program.
@@ -110,7 +115,7 @@ pub enum Reading {
     AuditRecord(serde_json::Value),
     /// Answer to [`Read::User`]: its numeric id.
     User(u32),
-    /// The blob is there.
+    /// Answer to [`Read::Blob`] and [`Read::Module`]: it is there.
     Present,
     /// The thing does not exist.
     Missing,

@@ -26,6 +26,7 @@ pub fn reads(desired: &DesiredNode) -> Vec<Read> {
             .map(|rendered| file(&rendered.path, rendered.sensitivity == Sensitivity::Public)),
     );
     reads.extend(desired.sysctls.keys().map(|key| Read::Sysctl { key: key.clone() }));
+    reads.extend(desired.modules.iter().map(|name| Read::Module { name: name.clone() }));
     reads.extend(desired.units.iter().map(|name| Read::Unit { name: name.clone() }));
     reads.extend(desired.units.iter().map(|name| file(&owed_restart(name), false)));
     reads.extend(desired.images.iter().map(|image| Read::Image { reference: image.reference.clone() }));

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let folder = arguments.next().ok_or("name a folder to write to")?;
     let cluster = match arguments.next() {
-        Some(file) => yaml::read(&file.display().to_string(), &std::fs::read_to_string(&file)?)?,
+        Some(file) => yaml::read(&file.display().to_string(), &fs_err::read_to_string(&file)?)?,
         None => kubezt_testkit::sample_cluster(),
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates");
@@ -28,7 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for node in &cluster.nodes {
         let desired = render_node(&templates, &input, node)?;
         for file in &desired.files {
-            write(&folder.join(node.name.as_str()).join(file.path.trim_start_matches('/')), file.body.expose())?;
+            write(
+                &folder.join(node.name.as_str()).join(file.path.trim_start_matches('/')),
+                file.body.expose(),
+            )?;
         }
     }
     for (position, set) in render_manifests(&templates, &input)?.iter().enumerate() {
@@ -41,19 +44,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        fs_err::create_dir_all(folder)?;
     }
-    std::fs::write(path, text)
+    fs_err::write(path, text)
 }
 
 fn read(root: &Path, folder: &Path, files: &mut Vec<(String, String)>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
+    for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
             read(root, &path, files)?;
         } else {
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            files.push((name, std::fs::read_to_string(&path)?));
+            files.push((name, fs_err::read_to_string(&path)?));
         }
     }
     Ok(())

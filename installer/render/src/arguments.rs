@@ -38,7 +38,9 @@ pub fn arguments(
                 Err(RenderError::Argument {
                     template: template.to_owned(),
                     argument: name.clone(),
-                    problem: "is no argument name: lower-case letters, digits and `-`, without leading dashes".to_owned(),
+                    problem:
+                        "is no argument name: lower-case letters, digits and `-`, without leading dashes"
+                            .to_owned(),
                 })
             }
         })

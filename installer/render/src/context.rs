@@ -54,14 +54,23 @@ impl Ground {
         values::at(&self.settings, path).ok_or_else(|| fault(template, path, "does not exist"))
     }
 
-    /// Whether a switch is on; a template without one is always wanted.
+    /// Whether a switch is on, or a number not 0; a template without one is always wanted.
     pub fn wanted(&self, template: &str, when: Option<&str>) -> Result<bool, RenderError> {
         let Some(path) = when else { return Ok(true) };
-        self.setting(template, path)?.as_bool().ok_or_else(|| fault(template, path, "is no switch (true or false)"))
+        match self.setting(template, path)? {
+            Value::Bool(switch) => Ok(*switch),
+            Value::Number(number) => Ok(number.as_f64() != Some(0.0)),
+            _ => Err(fault(template, path, "is neither a switch (true or false) nor a number")),
+        }
     }
 
     /// Whether API objects are wanted.
-    pub fn object_wanted(&self, template: &str, stem: &str, header: &ObjectHeader) -> Result<bool, RenderError> {
+    pub fn object_wanted(
+        &self,
+        template: &str,
+        stem: &str,
+        header: &ObjectHeader,
+    ) -> Result<bool, RenderError> {
         if !self.wanted(template, header.when.as_deref())? {
             return Ok(false);
         }
@@ -71,7 +80,8 @@ impl Ground {
 
     /// The texts of a list.
     pub fn names(&self, template: &str, path: &str) -> Result<Vec<&str>, RenderError> {
-        let list = self.setting(template, path)?.as_array().ok_or_else(|| fault(template, path, "is no list"))?;
+        let list =
+            self.setting(template, path)?.as_array().ok_or_else(|| fault(template, path, "is no list"))?;
         Ok(list.iter().filter_map(Value::as_str).collect())
     }
 
@@ -83,7 +93,11 @@ impl Ground {
 
 /// A setting that does not fit what a header wants of it.
 pub fn fault(template: &str, setting: &str, problem: &str) -> RenderError {
-    RenderError::Setting { template: template.to_owned(), setting: setting.to_owned(), problem: problem.to_owned() }
+    RenderError::Setting {
+        template: template.to_owned(),
+        setting: setting.to_owned(),
+        problem: problem.to_owned(),
+    }
 }
 
 fn node_view(node: &Node) -> Value {

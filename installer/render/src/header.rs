@@ -9,7 +9,7 @@
 //! sensitivity: public                           # or `secret`: never shown, and may use `secrets`
 //! onChange: {static-pod: etcd}                  # nothing, load-sysctls, {restart: unit}, {static-pod: name}
 //! format: kubernetes                            # how the result is checked
-//! when: host.auditd                             # a switch of the settings
+//! when: host.auditd                             # a switch of the settings, or a number that is not 0
 //! configures: kube-apiserver                    # static pod that reads this file once, when it starts
 //! arguments: {defaults: etcd/arguments.yaml.tera, settings: etcd.arguments}
 //! overlay: [{settings: kubelet.configuration}]  # settings merged over the result
@@ -47,7 +47,7 @@ pub struct FileHeader {
     pub on_change: OnChange,
     /// How the result is checked.
     pub format: Format,
-    /// Switch of the settings without which there is no such file.
+    /// Switch (or number) of the settings without which there is no such file.
     #[serde(default)]
     pub when: Option<String>,
     /// Static pod that reads this file once, when it starts. Its manifest carries a digest of all such files, so that
@@ -129,7 +129,7 @@ pub struct Overlay {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ObjectHeader {
-    /// Switch of the settings without which there are no such objects.
+    /// Switch (or number) of the settings without which there are no such objects.
     #[serde(default)]
     pub when: Option<String>,
     /// List of the settings that must hold the template's name, without endings.
@@ -153,7 +153,8 @@ pub(crate) fn split<'a>(template: &str, text: &'a str) -> Result<Parts<'a>, Rend
     let Some(rest) = text.strip_prefix("---\n") else {
         return Ok(Parts { header: None, body: text, first_line: 1 });
     };
-    let end = if rest.starts_with("---\n") { Some(0) } else { rest.find("\n---\n").map(|position| position + 1) };
+    let end =
+        if rest.starts_with("---\n") { Some(0) } else { rest.find("\n---\n").map(|position| position + 1) };
     let Some(end) = end else {
         return Err(RenderError::Malformed {
             template: template.to_owned(),
@@ -180,7 +181,10 @@ mod tests {
         let parts = split("a", "---\npath: x\n---\nbody\n").unwrap();
         assert_eq!(parts, Parts { header: Some("path: x\n"), body: "body\n", first_line: 4 });
         assert_eq!(split("a", "body\n").unwrap().header, None);
-        assert_eq!(split("a", "---\n---\nbody\n").unwrap(), Parts { header: Some(""), body: "body\n", first_line: 3 });
+        assert_eq!(
+            split("a", "---\n---\nbody\n").unwrap(),
+            Parts { header: Some(""), body: "body\n", first_line: 3 }
+        );
         assert!(split("a", "---\npath: x\n").is_err());
     }
 
@@ -203,7 +207,8 @@ mod tests {
 
     #[test]
     fn changes_have_consequences() {
-        let text = "path: /a\nmode: a.b\nowner: root:root\nonChange: {static-pod: etcd}\nformat: kubernetes\n";
+        let text =
+            "path: /a\nmode: a.b\nowner: root:root\nonChange: {static-pod: etcd}\nformat: kubernetes\n";
         let header: FileHeader = read("a", text).unwrap();
         assert_eq!(header.on_change, OnChange::StaticPod("etcd".to_owned()));
         assert_eq!(header.roles.len(), 2);

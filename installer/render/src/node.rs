@@ -15,7 +15,11 @@ use crate::{Input, RenderError, arguments, node_shape, parse_back, values};
 /// # Errors
 /// Everything that is wrong with the node's templates: undefined variables, settings that do not fit, results that do
 /// not parse back, two files of one path.
-pub fn render_node(templates: &Templates, input: &Input<'_>, node: &Node) -> Result<DesiredNode, RenderError> {
+pub fn render_node(
+    templates: &Templates,
+    input: &Input<'_>,
+    node: &Node,
+) -> Result<DesiredNode, RenderError> {
     let ground = Ground::of_node(input, node);
     let mut errors = Vec::new();
     let mut files: Vec<RenderedFile> = Vec::new();

@@ -36,7 +36,11 @@ pub fn render_manifests(templates: &Templates, input: &Input<'_>) -> Result<Vec<
     Ok(sets)
 }
 
-fn render(templates: &Templates, ground: &Ground, template: &ObjectTemplate) -> Result<Vec<Value>, RenderError> {
+fn render(
+    templates: &Templates,
+    ground: &Ground,
+    template: &ObjectTemplate,
+) -> Result<Vec<Value>, RenderError> {
     if !ground.object_wanted(&template.name, &template.stem, &template.header)? {
         return Ok(Vec::new());
     }
@@ -62,9 +66,12 @@ fn unknown_names(templates: &Templates, ground: &Ground) -> Vec<RenderError> {
             .map(|template| template.stem.as_str())
             .collect();
         match ground.names(folder, setting) {
-            Ok(names) => errors.extend(names.into_iter().filter(|name| !stems.contains(name)).map(|name| {
-                missing(setting, name, folder, &stems)
-            })),
+            Ok(names) => errors.extend(
+                names
+                    .into_iter()
+                    .filter(|name| !stems.contains(name))
+                    .map(|name| missing(setting, name, folder, &stems)),
+            ),
             Err(error) => errors.push(error),
         }
     }

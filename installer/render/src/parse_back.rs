@@ -25,8 +25,9 @@ pub fn check(
         },
     };
     let documents = match format {
-        Format::Kubernetes | Format::Yaml => yaml::read_all(template, text)
-            .map_err(|error| fault(error.line.unwrap_or(0), error.message))?,
+        Format::Kubernetes | Format::Yaml => {
+            yaml::read_all(template, text).map_err(|error| fault(error.line.unwrap_or(0), error.message))?
+        }
         Format::Json => {
             let document: Value = serde_json::from_str(text)
                 .map_err(|error| fault(u64::try_from(error.line()).unwrap_or(0), error.to_string()))?;
@@ -82,7 +83,8 @@ fn command_lines(template: &str, pod: &Value) -> Result<(), RenderError> {
     let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
     for container in containers.into_iter().flatten() {
         let mut seen = BTreeSet::new();
-        let words = ["command", "args"].into_iter().filter_map(|field| container.get(field)?.as_array()).flatten();
+        let words =
+            ["command", "args"].into_iter().filter_map(|field| container.get(field)?.as_array()).flatten();
         for word in words.filter_map(Value::as_str).filter(|word| word.starts_with("--")) {
             let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
             if !seen.insert(name) {
@@ -109,7 +111,10 @@ fn unit(text: &str) -> Result<(), (u64, String)> {
             in_section = true;
         } else if !in_section {
             return Err((number, "an assignment stands before the first section".to_owned()));
-        } else if !line.split_once('=').is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+        } else if !line
+            .split_once('=')
+            .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        {
             return Err((number, format!("`{line}` is neither a section nor an assignment")));
         }
     }

@@ -48,6 +48,7 @@ pub fn node_shape(cluster: &Cluster, node: &Node) -> DesiredNode {
         components: Vec::new(),
         files: Vec::new(),
         sysctls: cluster.settings.host.sysctls.clone(),
+        modules: cluster.settings.host.modules.clone(),
         units: UNITS.map(str::to_owned).to_vec(),
         images: Vec::new(),
         keys,

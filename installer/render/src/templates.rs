@@ -117,7 +117,11 @@ impl Templates {
             Place::Plain => {}
             Place::File => {
                 let Some(header) = parts.header else {
-                    return Err(malformed(path, 1, "has no header: start with `---` and say path, mode and owner"));
+                    return Err(malformed(
+                        path,
+                        1,
+                        "has no header: start with `---` and say path, mode and owner",
+                    ));
                 };
                 self.files.push(FileTemplate { name: path.to_owned(), header: header::read(path, header)? });
             }
@@ -156,7 +160,11 @@ impl Templates {
             if let Some(pod) = &header.configures
                 && !self.files.iter().any(|other| other.header.on_change == OnChange::StaticPod(pod.clone()))
             {
-                errors.push(malformed(&file.name, 1, &format!("`configures` names `{pod}`, which is no static pod")));
+                errors.push(malformed(
+                    &file.name,
+                    1,
+                    &format!("`configures` names `{pod}`, which is no static pod"),
+                ));
             }
             let twin = self.files[..position].iter().find(|other| {
                 other.header.path == header.path
@@ -182,10 +190,9 @@ impl Templates {
 
     /// Renders one template.
     pub(crate) fn render(&self, template: &str, context: &Context) -> Result<String, RenderError> {
-        self.tera.render(template, context).map_err(|error| RenderError::Template {
-            template: template.to_owned(),
-            message: report(&error),
-        })
+        self.tera
+            .render(template, context)
+            .map_err(|error| RenderError::Template { template: template.to_owned(), message: report(&error) })
     }
 
     /// Whether there is a template of this path.

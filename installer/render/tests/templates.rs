@@ -1,5 +1,7 @@
 //! The shipped templates, rendered for the sample cluster.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests may")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,13 +17,13 @@ const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 fn shipped() -> Vec<(String, String)> {
     fn walk(root: &Path, folder: &Path, files: &mut Vec<(String, String)>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in fs_err::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(root, &path, files);
             } else {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                files.push((name, std::fs::read_to_string(&path).unwrap()));
+                files.push((name, fs_err::read_to_string(&path).unwrap()));
             }
         }
     }
@@ -72,7 +74,9 @@ fn roles_get_their_files() {
         assert!(paths(&control_plane).contains(&format!("/etc/kubernetes/manifests/{pod}.yaml")));
     }
     assert!(!paths(&worker).iter().any(|path| path.contains("manifests") || path.contains("encryption")));
-    for path in ["/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet.conf", "/etc/containerd/config.toml"] {
+    for path in
+        ["/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet.conf", "/etc/containerd/config.toml"]
+    {
         assert!(paths(&worker).contains(&path.to_owned()), "{path}");
     }
     assert!(document(&control_plane, "/var/lib/kubelet/config.yaml").get("staticPodPath").is_some());
@@ -87,7 +91,10 @@ fn equal_input_gives_equal_bytes() {
     for _ in 0..5 {
         assert_eq!(rendered(&cluster, 0), rendered(&cluster, 0));
         with(&cluster, |input| {
-            assert_eq!(render_manifests(&templates(), input).unwrap(), render_manifests(&templates(), input).unwrap());
+            assert_eq!(
+                render_manifests(&templates(), input).unwrap(),
+                render_manifests(&templates(), input).unwrap()
+            );
         });
     }
 }
@@ -110,7 +117,10 @@ fn arguments_are_sorted_once_each_and_settings_win() {
     assert_eq!(names.len(), names.iter().collect::<std::collections::BTreeSet<_>>().len());
     cluster.settings.scheduler.arguments.insert("--profiling".to_owned(), Argument::Switch(false));
     let error = render(&cluster, 0).unwrap_err();
-    assert!(error.to_string().contains("kube-scheduler") && error.to_string().contains("--profiling"), "{error}");
+    assert!(
+        error.to_string().contains("kube-scheduler") && error.to_string().contains("--profiling"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -125,7 +135,10 @@ fn kubelet_settings_are_merged_over_the_shape() {
     assert_eq!(file.pointer("/authentication/anonymous/enabled"), Some(&json!(true)));
     assert_eq!(file.pointer("/authentication/webhook/enabled"), Some(&json!(true)));
     assert_eq!((&file["readOnlyPort"], &file["maxPods"]), (&json!(0), &json!(50)));
-    assert_eq!(file.pointer("/registerWithTaints/0/key"), Some(&json!("node-role.kubernetes.io/control-plane")));
+    assert_eq!(
+        file.pointer("/registerWithTaints/0/key"),
+        Some(&json!("node-role.kubernetes.io/control-plane"))
+    );
     let file = document(&worker, "/var/lib/kubelet/config.yaml");
     assert_eq!(file.get("maxPods"), None);
     assert_eq!(file.pointer("/registerWithTaints/0/value"), Some(&json!("batch")));
@@ -156,6 +169,18 @@ fn a_changed_configuration_changes_the_pod_that_reads_it() {
 }
 
 #[test]
+fn a_limit_that_is_off_leaves_no_file_and_no_plug_in() {
+    let mut cluster = sample_cluster();
+    cluster.settings.admission.event_rate_qps = 0;
+    let node = rendered(&cluster, 0);
+    assert!(!node.files.iter().any(|file| file.path.ends_with("eventratelimit.yaml")));
+    let plugins = Argument::List(vec!["NodeRestriction".to_owned(), "EventRateLimit".to_owned()]);
+    cluster.settings.api_server.arguments.insert("enable-admission-plugins".to_owned(), plugins);
+    let error = render(&cluster, 0).unwrap_err().to_string();
+    assert!(error.contains("admission.eventRateQps"), "{error}");
+}
+
+#[test]
 fn every_file_lies_in_a_folder_that_is_made() {
     // Folders every systemd host has.
     let hosts = ["/etc/systemd/system"];
@@ -170,7 +195,8 @@ fn every_file_lies_in_a_folder_that_is_made() {
             let folder = path.rsplit_once('/').unwrap().0;
             assert!(made.contains(&folder) || hosts.contains(&folder), "{path}");
         }
-        let units: Vec<&str> = node.files.iter().filter_map(|file| file.path.strip_prefix("/etc/systemd/system/")).collect();
+        let units: Vec<&str> =
+            node.files.iter().filter_map(|file| file.path.strip_prefix("/etc/systemd/system/")).collect();
         assert!(node.units.iter().all(|unit| units.contains(&unit.as_str())));
     }
 }
@@ -248,7 +274,8 @@ fn unknown_policies_and_plug_ins_are_named() {
 #[test]
 fn chart_values_follow_settings_and_the_cluster_file_wins() {
     let mut cluster = sample_cluster();
-    cluster.cni.values = serde_json::from_value(json!({"hubble": {"enabled": true}, "resources": null})).unwrap();
+    cluster.cni.values =
+        serde_json::from_value(json!({"hubble": {"enabled": true}, "resources": null})).unwrap();
     let values = with(&cluster, |input| chart_values(&templates(), input).unwrap());
     assert_eq!(values["policyEnforcementMode"], "always");
     assert_eq!(values["k8sServicePort"], 7443);
@@ -263,7 +290,11 @@ fn a_missing_image_is_an_error_that_names_the_template() {
     let secrets = Secrets { encryption_key: SecretText::new(KEY.to_owned()) };
     let input = Input { cluster: &cluster, images: &images, secrets: &secrets };
     let error = render_node(&templates(), &input, &cluster.nodes[0]).unwrap_err().to_string();
-    assert!(error.contains("containerd/config.toml.tera: line 13: the value is undefined") && error.contains("etcd/etcd.yaml.tera"), "{error}");
+    assert!(
+        error.contains("containerd/config.toml.tera: line 13: the value is undefined")
+            && error.contains("etcd/etcd.yaml.tera"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -282,7 +313,10 @@ fn certificates_say_who_is_who() {
         assert!(api_server["ipAddresses"].as_array().unwrap().contains(&json!(address)), "{address}");
     }
     let kubelet = leaf("/var/lib/kubelet/pki/kubelet-client.crt");
-    assert_eq!((&kubelet["commonName"], &kubelet["organizations"]), (&json!("system:node:cp1"), &json!(["system:nodes"])));
+    assert_eq!(
+        (&kubelet["commonName"], &kubelet["organizations"]),
+        (&json!("system:node:cp1"), &json!(["system:nodes"]))
+    );
     assert!(!text.to_string().contains("system:masters"));
     assert!(node.bundles.iter().filter(|bundle| bundle.path.ends_with("ca.crt")).count() == 4);
 }
@@ -298,12 +332,19 @@ fn broken(path: &str, change: impl Fn(&str) -> String) -> Vec<RenderError> {
 
 #[test]
 fn mistakes_in_templates_are_all_shown_with_file_and_line() {
-    let errors = broken("host/modules.conf.tera", |text| text.replace("onChange: nothing", "onChange: nothing\nwho: me"));
+    let errors = broken("host/modules.conf.tera", |text| {
+        text.replace("onChange: nothing", "onChange: nothing\nwho: me")
+    });
     assert!(errors[0].to_string().contains("host/modules.conf.tera:6"), "{errors:?}");
     let errors = broken("host/modules.conf.tera", |text| text.replace("| line", "| shout"));
     let text = errors[0].to_string();
-    assert!(text.contains("shout") && text.contains("host/modules.conf.tera") && text.contains(":10:"), "{text}");
-    let errors = broken("host/modules.conf.tera", |text| text.replace("/etc/modules-load.d/kubezt.conf", "/etc/kubezt/node.json"));
+    assert!(
+        text.contains("shout") && text.contains("host/modules.conf.tera") && text.contains(":10:"),
+        "{text}"
+    );
+    let errors = broken("host/modules.conf.tera", |text| {
+        text.replace("/etc/modules-load.d/kubezt.conf", "/etc/kubezt/node.json")
+    });
     assert!(matches!(errors[..], [RenderError::SamePath { .. }]), "{errors:?}");
     let errors = broken("manifests/sets.yaml", |text| text.replace("- coredns\n", ""));
     assert!(errors[0].to_string().contains("coredns"), "{errors:?}");
@@ -318,13 +359,17 @@ fn mistakes_in_templates_are_all_shown_with_file_and_line() {
 #[test]
 fn a_second_flag_in_a_template_is_refused() {
     let files = shipped().into_iter().map(|(name, text)| {
-        let text = text.replace("    - kube-scheduler\n", "    - kube-scheduler\n    - --leader-elect=false\n");
+        let text =
+            text.replace("    - kube-scheduler\n", "    - kube-scheduler\n    - --leader-elect=false\n");
         (name, text)
     });
     let templates = Templates::load(files).unwrap();
     let cluster = sample_cluster();
     let error = with(&cluster, |input| render_node(&templates, input, &cluster.nodes[0]).unwrap_err());
-    assert!(matches!(&error, RenderError::Argument { argument, .. } if argument == "leader-elect"), "{error}");
+    assert!(
+        matches!(&error, RenderError::Argument { argument, .. } if argument == "leader-elect"),
+        "{error}"
+    );
     let files = shipped().into_iter().map(|(name, text)| {
         let twice = if name == "etcd/arguments.yaml.tera" { format!("{text}name: b\n") } else { text };
         (name, twice)
@@ -337,7 +382,11 @@ fn a_second_flag_in_a_template_is_refused() {
 #[test]
 fn secrets_are_out_of_reach_of_public_files() {
     let files = shipped().into_iter().map(|(name, text)| {
-        let leaking = if name == "kubelet/kubelet.conf.tera" { format!("{text}# {{{{ secrets.encryptionKey }}}}\n") } else { text };
+        let leaking = if name == "kubelet/kubelet.conf.tera" {
+            format!("{text}# {{{{ secrets.encryptionKey }}}}\n")
+        } else {
+            text
+        };
         (name, leaking)
     });
     let templates = Templates::load(files).unwrap();

@@ -15,6 +15,10 @@ pub const PROBE_LABEL: &str = "kubezt.dev/probe";
 /// Port the listening pod takes.
 const PORT: u16 = 8080;
 
+/// How long a namespace may lack its default service account. A controller manager that was just replaced first waits
+/// until the lease of the one before has run out, 15 s and some tries.
+const YOUNG_NAMESPACE: Duration = Duration::from_secs(60);
+
 /// A namespace of one probe run.
 pub struct Ground<'a> {
     client: &'a ApiClient,
@@ -192,7 +196,7 @@ impl<'a> Ground<'a> {
         change(&mut pod);
         let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", self.namespace);
         let body = serde_json::to_vec(&pod).map_err(|error| ApiError::Setup(error.to_string()))?;
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+        let deadline = tokio::time::Instant::now() + YOUNG_NAMESPACE;
         loop {
             match self.client.call(http::Method::POST, &path, "application/json", body.clone()).await {
                 Ok(_) => return Ok(Ok(())),
@@ -207,7 +211,7 @@ impl<'a> Ground<'a> {
     }
 
     async fn create_pod(&self, pod: &Value) -> Result<(), String> {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+        let deadline = tokio::time::Instant::now() + YOUNG_NAMESPACE;
         loop {
             match self.client.create(pod).await {
                 Ok(_) => return Ok(()),

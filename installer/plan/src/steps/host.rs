@@ -37,6 +37,12 @@ pub(super) fn host(context: &NodeContext<'_>) -> Draft {
         };
         actions.add(action, "create", &directory.path, why);
     }
+    for module in &context.desired.modules {
+        if *context.reading(&Read::Module { name: module.clone() }) != Reading::Present {
+            let action = Action::LoadModule { name: module.clone() };
+            actions.add(action, "load", &format!("kernel module {module}"), "neither loaded nor built in");
+        }
+    }
     let kernel = |on_change: &OnChange| *on_change == OnChange::LoadSysctls;
     put_files(context, &mut actions, kernel);
     let unset: Vec<&str> = context

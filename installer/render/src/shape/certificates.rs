@@ -30,7 +30,9 @@ pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
         kind,
         on_change: OnChange::Nothing,
     };
-    let root = |folder: &str, name: &str, leaf: LeafSpec| make(folder, name, Owner::root(), CertificateKind::Leaf(leaf));
+    let root = |folder: &str, name: &str, leaf: LeafSpec| {
+        make(folder, name, Owner::root(), CertificateKind::Leaf(leaf))
+    };
     let mut certificates = Vec::new();
     if node.role == Role::ControlPlane {
         let folder = format!("{PKI}/authority");
@@ -50,7 +52,8 @@ pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
             client("scheduler", kubernetes, "system:kube-scheduler"),
         ]);
         certificates.extend(
-            ["server", "peer"].map(|name| make(ETCD_PKI, name, etcd_owner(), CertificateKind::Leaf(etcd_leaf(node)))),
+            ["server", "peer"]
+                .map(|name| make(ETCD_PKI, name, etcd_owner(), CertificateKind::Leaf(etcd_leaf(node)))),
         );
     }
     let name = format!("system:node:{}", node.name);
@@ -79,8 +82,9 @@ fn client_leaf(authority: AuthorityKind, common_name: &str, organizations: &[&st
 
 /// Every name and address the API is called by: through its Service, on loopback, from outside.
 fn api_server(cluster: &Cluster, node: &Node) -> LeafSpec {
-    let mut dns_names =
-        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"].map(str::to_owned).to_vec();
+    let mut dns_names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
+        .map(str::to_owned)
+        .to_vec();
     dns_names.push(format!("kubernetes.default.svc.{}", cluster.networks.domain));
     dns_names.push(cluster.endpoint.name.clone());
     dns_names.push(node.name.to_string());

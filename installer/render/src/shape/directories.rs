@@ -45,7 +45,8 @@ pub fn directories(settings: &Settings, role: Role) -> Vec<DesiredDirectory> {
         owner: owner.clone(),
     };
     let (root, etcd) = (Owner::root(), Owner { user: ETCD.to_owned(), group: ETCD.to_owned() });
-    let mut directories: Vec<_> = EVERYWHERE.iter().map(|(path, bits)| directory(path, *bits, &root)).collect();
+    let mut directories: Vec<_> =
+        EVERYWHERE.iter().map(|(path, bits)| directory(path, *bits, &root)).collect();
     if settings.host.auditd {
         directories.extend(["/etc/audit", "/etc/audit/rules.d"].map(|path| directory(path, 0o750, &root)));
     }

@@ -144,6 +144,7 @@ impl Context {
             }
             Read::Process { name } => return process::select(self.running.as_ref(), name),
             Read::Sysctl { key } => kernel::sysctl(&self.root, key).map(|value| value.map(Reading::Text)),
+            Read::Module { name } => Ok(kernel::is_active(&self.root, name).then_some(Reading::Present)),
             Read::PublicKey { path } => {
                 file::public_key(&self.root, path).map(|key| key.map(Reading::PublicKey))
             }
