@@ -10,6 +10,7 @@ use kubezt_model::Digest;
 use sha2::Digest as _;
 
 use super::{NodeError, NodeRoot, files};
+use crate::link::bootstrap::PROGRAM_FOLDER;
 use crate::link::message::{BlobHeader, MissingBlob};
 
 /// Folder of the store: root's, 0700.
@@ -23,12 +24,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct BlobStore {
     folder: PathBuf,
+    programs: PathBuf,
 }
 
 impl BlobStore {
     /// The store of this node; its folder is made when something is received.
     pub fn of(root: &NodeRoot) -> Self {
-        Self { folder: root.known(BLOB_FOLDER) }
+        Self { folder: root.known(BLOB_FOLDER), programs: root.known(PROGRAM_FOLDER) }
     }
 
     /// Where a blob is, or would be.
@@ -38,7 +40,14 @@ impl BlobStore {
 
     /// Whether a blob is there.
     pub fn has(&self, digest: Digest) -> bool {
-        self.path(digest).is_file()
+        self.path(digest).is_file() || self.program(digest).is_file()
+    }
+
+    /// Where the program of this digest is, which was brought to the node before anything else could be: what is also
+    /// installed for the node's own service need not be sent twice. Its folder is root's alone, and whoever reads a blob
+    /// checks the digest again.
+    fn program(&self, digest: Digest) -> PathBuf {
+        self.programs.join(format!("kubezt-{digest}"))
     }
 
     /// The blobs of this list that are not there, each once, with what an interrupted transfer left.
@@ -58,7 +67,7 @@ impl BlobStore {
     /// [`NodeError::NoBlob`], [`NodeError::File`].
     pub fn open(&self, digest: Digest) -> Result<File, NodeError> {
         let path = self.path(digest);
-        match File::open(&path) {
+        match File::open(&path).or_else(|error| File::open(self.program(digest)).map_err(|_| error)) {
             Ok(file) => Ok(file),
             Err(error) if files::is_absent(&error) => Err(NodeError::NoBlob(digest)),
             Err(error) => Err(NodeError::file("read", &path)(error)),

@@ -12,7 +12,7 @@ use super::pods::{Ground, Trial};
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// How long a pod tries by name: endpoints of a Service made a moment ago take their time to spread.
-const NAMED_PATIENCE: Duration = Duration::from_secs(60);
+const NAMED_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a pod may take to start and end.
 const TIMEOUT: Duration = Duration::from_secs(120);

@@ -23,7 +23,7 @@ const POD_SUBNET: &str = "10.244.0.0/16";
 /// See [`POD_SUBNET`].
 const SERVICE_SUBNET: &str = "10.96.0.0/16";
 
-/// The unit and drop-in that kubeadm's own packages bring.
+/// What unit and drop-in of kubeadm's own packages say, in one.
 const KUBELET_UNIT: &str = "[Unit]
 Description=kubelet
 After=containerd.service
