@@ -1,7 +1,7 @@
 //! The one place YAML is read and written.
 //!
-//! Reading goes through `serde-saphyr`: duplicate keys are refused, input is bounded, and an error shows the
-//! file, the line and a caret. Writing goes through `serde_yaml`.
+//! Both go through `serde-saphyr`. Reading refuses duplicate keys, bounds its input, and shows file, line and a caret.
+//! Writing quotes what any YAML 1.1 reader would take for something else than text: `on`, `no`, `y`, `1_000`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,7 +53,7 @@ pub fn read_all(source_name: &str, text: &str) -> Result<Vec<serde_json::Value>,
 /// # Errors
 /// A value that YAML cannot express, such as a map with composite keys.
 pub fn write<T: Serialize>(value: &T) -> Result<String, YamlError> {
-    serde_yaml::to_string(value).map_err(|error| YamlError {
+    serde_saphyr::to_string(value).map_err(|error| YamlError {
         source_name: "output".to_owned(),
         message: error.to_string(),
         line: None,
@@ -93,6 +93,20 @@ mod tests {
         assert!(error.message.contains("nmae"), "{error}");
         let error = read::<Sample>("cluster.yaml", "name: a\nname: b\n").unwrap_err();
         assert!(error.message.contains("duplicate"), "{error}");
+    }
+
+    #[test]
+    fn texts_that_old_readers_take_for_something_else_stay_texts() {
+        for text in
+            ["y", "no", "on", "Off", "1_000", "0o7", "null", "~", "1e3", "2026-01-01", "a: b", "#", ""]
+        {
+            let written = write(&serde_json::json!({ "key": text, text: "value" })).unwrap();
+            let back: serde_json::Value = read("back", &written).unwrap();
+            assert_eq!(back["key"], text, "{written}");
+            assert_eq!(back[text], "value", "{written}");
+        }
+        let written = write(&serde_json::json!({ "key": "on" })).unwrap();
+        assert!(written.contains("\"on\"") || written.contains("'on'"), "{written}");
     }
 
     #[test]

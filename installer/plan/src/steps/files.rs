@@ -86,7 +86,7 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
             _ => None,
         })
         .collect();
-    let kubelet_runs = super::kubelet::is_active(context);
+    let kubelet_runs = super::kubelet::is_active(context, super::kubelet::KUBELET);
     let mut interrupts = Disruption::None;
     for (file, pod) in pods {
         // A manifest of the same content starts nothing, so after another mode or owner there is nothing to wait for.

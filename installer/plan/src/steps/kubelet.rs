@@ -10,18 +10,30 @@ use kubezt_model::plan::Disruption;
 use super::NodeContext;
 use super::draft::Actions;
 use super::files::put_files;
+use super::host::program_changes;
 use crate::facts::owed_restart;
 use crate::order::Draft;
 
 /// Unit of kubelet.
 pub(super) const KUBELET: &str = "kubelet.service";
 
-/// Whether kubelet runs.
-pub(super) fn is_active(context: &NodeContext<'_>) -> bool {
+/// Whether a unit runs.
+pub(super) fn is_active(context: &NodeContext<'_>, unit: &str) -> bool {
     matches!(
-        context.reading(&Read::Unit { name: KUBELET.to_owned() }),
-        Reading::Unit(unit) if unit.active == "active"
+        context.reading(&Read::Unit { name: unit.to_owned() }),
+        Reading::Unit(seen) if seen.active == "active"
     )
+}
+
+/// Writes down that a unit owes a restart.
+pub(super) fn owe_restart(unit: &str) -> Action {
+    Action::PutFile {
+        path: owed_restart(unit),
+        mode: Mode::new(0o600),
+        owner: Owner::root(),
+        body: SecretText::new(String::new()),
+        sensitivity: Sensitivity::Public,
+    }
 }
 
 /// kubelet's files and unit.
@@ -54,20 +66,14 @@ pub(super) fn keep_units_current(
     };
     let active = seen.is_some_and(|seen| seen.active == "active");
     let enabled = seen.is_some_and(|seen| seen.enabled == "enabled");
-    let owed = context.restart_is_owed(unit);
+    let owed = context.restart_is_owed(unit) || (active && program_changes(context, unit));
     let stale = seen.is_some_and(|seen| seen.needs_reload);
     if !(files_change || owed || stale || !active || !enabled) {
         return false;
     }
     let restart = active && (files_change || owed || stale);
     if restart || files_change {
-        actions.precede(Action::PutFile {
-            path: owed_restart(unit),
-            mode: Mode::new(0o600),
-            owner: Owner::root(),
-            body: SecretText::new(String::new()),
-            sensitivity: Sensitivity::Public,
-        });
+        actions.precede(owe_restart(unit));
     }
     actions.follow(Action::ReloadUnits);
     actions.add(
@@ -83,7 +89,13 @@ pub(super) fn keep_units_current(
         },
     );
     if restart {
-        let why = if files_change { "its files change" } else { "a restart is owed" };
+        let why = if files_change {
+            "its files change"
+        } else if program_changes(context, unit) {
+            "its program changes"
+        } else {
+            "a restart is owed"
+        };
         actions.add(Action::RestartUnit { name: unit.to_owned() }, "restart", unit, why);
     }
     if restart || files_change || owed {

@@ -1,0 +1,202 @@
+//! What `kubezt render` writes for a sample cluster, and the plan for bare nodes, against files under `golden/`.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p kubezt-tests --test golden` writes those files anew; the review is the diff in git.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+#[path = "simulated/assembly.rs"]
+mod assembly;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use kubezt_model::desired::{Desired, DesiredNode, OnChange, Sensitivity};
+use kubezt_model::node::Facts;
+use kubezt_model::yaml;
+use kubezt_plan::Assessment;
+use similar::TextDiff;
+
+const CLUSTER: &str = include_str!("golden/cluster.yaml");
+
+/// Lines of difference that are shown; whoever wants all of them updates and asks git.
+const SHOWN: usize = 120;
+
+#[test]
+fn baseline_renders_as_before() {
+    compare("baseline");
+}
+
+#[test]
+fn stig_renders_as_before() {
+    compare("stig");
+}
+
+fn compare(profile: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(profile);
+    let actual = everything(&assembly::desired(CLUSTER, profile, "1").unwrap());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        update(&folder, &actual);
+    }
+    let expected = assembly::files_below(&folder);
+    let difference = difference(&expected, &actual);
+    assert!(
+        difference.is_empty(),
+        "{profile}: what is rendered differs from tests/golden/{profile}:\n\n{}\n\nWhere this is meant, write the files \
+         anew and commit them:\n\n    UPDATE_GOLDEN=1 cargo test -p kubezt-tests --test golden\n",
+        shortened(&difference)
+    );
+}
+
+fn update(folder: &Path, files: &BTreeMap<String, String>) {
+    if folder.is_dir() {
+        fs_err::remove_dir_all(folder).unwrap();
+    }
+    for (path, text) in files {
+        let path = folder.join(path);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+    }
+}
+
+/// Unified diffs of all files that are not the same; empty where all are.
+fn difference(expected: &BTreeMap<String, String>, actual: &BTreeMap<String, String>) -> String {
+    let paths: BTreeSet<&String> = expected.keys().chain(actual.keys()).collect();
+    let mut text = String::new();
+    for path in paths {
+        let old = expected.get(path).map_or("", String::as_str);
+        let new = actual.get(path).map_or("", String::as_str);
+        match (expected.contains_key(path), actual.contains_key(path)) {
+            (true, false) => {
+                let _ = writeln!(text, "--- {path} is no longer rendered");
+            }
+            (false, _) => {
+                let _ = writeln!(text, "+++ {path} is new");
+            }
+            _ if old != new => {
+                let diff = TextDiff::from_lines(old, new);
+                let _ = write!(text, "{}", diff.unified_diff().context_radius(2).header(path, path));
+            }
+            _ => {}
+        }
+    }
+    text
+}
+
+fn shortened(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let rest = lines.len().saturating_sub(SHOWN);
+    let mut shown = lines[..lines.len() - rest].join("\n");
+    if rest > 0 {
+        let _ = write!(shown, "\n… and {rest} more lines");
+    }
+    shown
+}
+
+/// Every golden file, by path: the nodes' files, what else a node holds, API objects, chart values, the plan.
+fn everything(desired: &Desired) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for node in &desired.nodes {
+        let name = &node.node.name;
+        for file in &node.files {
+            let text = match file.sensitivity {
+                Sensitivity::Public => file.body.expose().to_owned(),
+                Sensitivity::Secret => format!("(secret; sha256 {})\n", file.digest()),
+            };
+            files.insert(format!("{name}{}", file.path), text);
+        }
+        files.insert(format!("{name}.txt"), holdings(node));
+    }
+    for (position, set) in desired.manifests.iter().enumerate() {
+        let mut text = String::new();
+        for object in &set.objects {
+            text.push_str("---\n");
+            text.push_str(&yaml::write(object).unwrap());
+        }
+        files.insert(format!("cluster/{position:02}-{}.yaml", set.name), text);
+    }
+    let values = yaml::write(&assembly::chart_values(&desired.cluster)).unwrap();
+    files.insert(format!("cluster/values-{}.yaml", desired.cluster.cni.name), values);
+    files.insert("plan.txt".to_owned(), bare_plan(desired));
+    files
+}
+
+/// Modes, owners and consequences of the files, and everything a node holds that is not rendered.
+fn holdings(node: &DesiredNode) -> String {
+    let mut text = String::new();
+    let mut section = |title: &str, lines: Vec<String>| {
+        let _ = writeln!(text, "{title}");
+        lines.iter().for_each(|line| {
+            let _ = writeln!(text, "  {line}");
+        });
+    };
+    section("accounts", node.users.iter().map(|user| format!("{} {}", user.name, user.uid)).collect());
+    section(
+        "directories",
+        node.directories.iter().map(|one| format!("{} {} {}", one.mode, one.owner, one.path)).collect(),
+    );
+    section(
+        "files",
+        node.files
+            .iter()
+            .map(|one| {
+                let then = consequence(&one.on_change);
+                format!("{} {} {}{then}", one.mode, one.owner, one.path)
+            })
+            .collect(),
+    );
+    section("kernel", node.sysctls.iter().map(|(key, value)| format!("{key} = {value}")).collect());
+    section("modules", node.modules.clone());
+    section("units", node.units.clone());
+    section("keys", node.keys.iter().map(|key| format!("{} {}", key.key_path, key.public_path)).collect());
+    section(
+        "certificates",
+        node.certificates
+            .iter()
+            .map(|one| {
+                let kind = yaml::write(&one.kind).unwrap().replace('\n', "\n    ");
+                format!(
+                    "{} {} {}\n    {}",
+                    one.certificate_mode,
+                    one.owner,
+                    one.certificate_path,
+                    kind.trim_end()
+                )
+            })
+            .collect(),
+    );
+    section(
+        "trust bundles",
+        node.bundles
+            .iter()
+            .map(|one| format!("{} {} {} {:?}", one.mode, one.owner, one.path, one.members))
+            .collect(),
+    );
+    section("absent", node.absent.clone());
+    text
+}
+
+fn consequence(on_change: &OnChange) -> String {
+    match on_change {
+        OnChange::Nothing => String::new(),
+        OnChange::Restart(unit) => format!(" (restarts {unit})"),
+        OnChange::LoadSysctls => " (is loaded)".to_owned(),
+        OnChange::StaticPod(pod) => format!(" (replaces pod {pod})"),
+    }
+}
+
+/// The plan for nodes on which nothing is, and without a root.
+fn bare_plan(desired: &Desired) -> String {
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let facts = desired
+        .nodes
+        .iter()
+        .map(|node| {
+            let name = node.node.name.clone();
+            (name.clone(), Facts { node: name, at: now.as_second(), readings: BTreeMap::new() })
+        })
+        .collect();
+    let mut assessment = Assessment::default();
+    kubezt_engine::certificates::assess(desired, &facts, None, now, &mut assessment);
+    kubezt_plan::text::plan(&kubezt_plan::plan(desired, &facts, &assessment), false)
+}

@@ -1,0 +1,144 @@
+//! A desired state put together as the command does it, with made-up components in the place of real ones.
+//!
+//! Templates and profiles are read from disk, so that a changed one is tested without the binary being built. The
+//! network plug-in's chart is left out: Helm renders it, and Helm is a component.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use kubezt_controls::Library;
+use kubezt_model::cluster::{self, Role};
+use kubezt_model::desired::{
+    Cluster, ComponentFile, ComponentImage, Desired, DesiredNode, ManifestSet, Node,
+};
+use kubezt_model::{Digest, Mode, SecretText};
+use kubezt_render::{Input, Secrets, Templates};
+use serde_json::{Value, json};
+
+static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::load(texts("profiles")).unwrap());
+static TEMPLATES: LazyLock<Templates> = LazyLock::new(|| Templates::load(texts("templates")).unwrap());
+
+/// A key of 32 bytes in base64 that protects nothing.
+const PLANTED_KEY: &str = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=";
+
+/// Component, path on nodes.
+const COMPONENTS: [(&str, &str); 6] = [
+    ("cni", "/opt/cni/bin/loopback"),
+    ("containerd", "/usr/local/bin/containerd"),
+    ("containerd", "/usr/local/bin/ctr"),
+    ("kubernetes", "/usr/local/bin/kubelet"),
+    ("kubezt", "/usr/local/bin/kubezt"),
+    ("runc", "/usr/local/bin/runc"),
+];
+
+/// Short name, reference, and whether only the control plane needs it.
+const IMAGES: [(&str, &str, bool); 8] = [
+    ("agent", "quay.io/cilium/cilium:v1.20.2", false),
+    ("coredns", "registry.k8s.io/coredns/coredns:v1.14.7", false),
+    ("etcd", "registry.k8s.io/etcd:3.6.14-0", true),
+    ("kube-apiserver", "registry.k8s.io/kube-apiserver:v1.36.3", true),
+    ("kube-controller-manager", "registry.k8s.io/kube-controller-manager:v1.36.3", true),
+    ("kube-scheduler", "registry.k8s.io/kube-scheduler:v1.36.3", true),
+    ("operator", "quay.io/cilium/operator-generic:v1.20.2", false),
+    ("pause", "registry.k8s.io/pause:3.10.1", false),
+];
+
+/// Resolves and renders the text of a cluster file. `build` stands for the version of every component: another one
+/// gives other digests.
+pub fn desired(text: &str, profile: &str, build: &str) -> Result<Desired, String> {
+    let file = cluster::parse("cluster.yaml", text).map_err(|error| error.to_string())?;
+    let cluster = kubezt_controls::resolve(&LIBRARY, &file, text, "cluster.yaml", Some(profile))
+        .map_err(|errors| errors.iter().map(|error| format!("{error}\n")).collect::<String>())?;
+    let (images, secrets) = (image_names(), secrets());
+    let input = Input { cluster: &cluster, images: &images, secrets: &secrets };
+    let nodes = cluster
+        .nodes
+        .iter()
+        .map(|node| {
+            let mut desired = kubezt_render::render_node(&TEMPLATES, &input, node)?;
+            add_components(&mut desired, node.role, build);
+            Ok(desired)
+        })
+        .collect::<Result<Vec<_>, kubezt_render::RenderError>>()
+        .map_err(|error| error.to_string())?;
+    let mut manifests =
+        kubezt_render::render_manifests(&TEMPLATES, &input).map_err(|error| error.to_string())?;
+    // As the command does it: labels go through the API, after everything else.
+    manifests.push(ManifestSet {
+        name: "nodes".to_owned(),
+        objects: cluster.nodes.iter().map(node_object).collect(),
+    });
+    Ok(Desired { cluster, nodes, manifests })
+}
+
+/// Values for the chart of the cluster's network plug-in.
+#[allow(dead_code, reason = "only one of the two test programs looks at it")]
+pub fn chart_values(cluster: &Cluster) -> Value {
+    let (images, secrets) = (image_names(), secrets());
+    let input = Input { cluster, images: &images, secrets: &secrets };
+    kubezt_render::chart_values(&TEMPLATES, &input).unwrap()
+}
+
+/// Files below a folder of the repository, as path in the folder and text, sorted.
+fn texts(folder: &str) -> Vec<(String, String)> {
+    files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder)).into_iter().collect()
+}
+
+/// Text of every file below a folder, by its path in there; nothing where there is no such folder.
+pub fn files_below(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
+    while let Some(next) = folders.pop().filter(|next| next.is_dir()) {
+        for entry in fs_err::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
+                found.insert(name, fs_err::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn secrets() -> Secrets {
+    Secrets { encryption_key: SecretText::new(PLANTED_KEY.to_owned()) }
+}
+
+fn image_names() -> BTreeMap<String, String> {
+    IMAGES.iter().map(|(name, reference, _)| ((*name).to_owned(), (*reference).to_owned())).collect()
+}
+
+fn add_components(desired: &mut DesiredNode, role: Role, build: &str) {
+    let digest = |name: &str| Digest::of(format!("{name} {build}").as_bytes());
+    desired.components = COMPONENTS
+        .iter()
+        .map(|(component, path)| ComponentFile {
+            component: (*component).to_owned(),
+            path: (*path).to_owned(),
+            mode: Mode::new(0o755),
+            digest: digest(path),
+            size: 1,
+        })
+        .collect();
+    desired.images = IMAGES
+        .iter()
+        .filter(|(_, _, control_plane)| !control_plane || role == Role::ControlPlane)
+        .map(|(_, reference, _)| ComponentImage {
+            reference: (*reference).to_owned(),
+            digest: digest(reference),
+            size: 1,
+        })
+        .collect();
+}
+
+fn node_object(node: &Node) -> Value {
+    let mut labels = node.labels.clone();
+    labels.insert(format!("node-role.kubernetes.io/{}", node.role.as_str()), String::new());
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": node.name.as_str(), "labels": labels},
+    })
+}

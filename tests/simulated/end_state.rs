@@ -1,0 +1,186 @@
+//! What two worlds that ended in the same state have in common, and what has to hold in any of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kubezt_model::desired::{
+    AuthorityKind, BundleMember, CertificateKind, Desired, DesiredCertificate, DesiredNode,
+};
+use kubezt_model::node::FileKind;
+use kubezt_model::{Mode, NodeName, Owner};
+use kubezt_pki::{CertificateChain, CertificateInfo};
+use serde_json::Value;
+
+use crate::fleet::{World, lock};
+use crate::node::Node;
+
+/// Everything but keys and what depends on them.
+#[derive(Debug, PartialEq)]
+pub struct EndState {
+    nodes: BTreeMap<NodeName, NodeState>,
+    objects: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, PartialEq)]
+struct NodeState {
+    /// Content, but for keys and certificates, of which only mode and owner are compared as they are.
+    files: BTreeMap<String, (FileKind, Mode, Owner, String)>,
+    certificates: BTreeMap<String, Vec<Says>>,
+    users: BTreeMap<String, u32>,
+    sysctls: BTreeMap<String, String>,
+    modules: BTreeSet<String>,
+    images: BTreeMap<String, kubezt_model::Digest>,
+    /// Unit, whether it runs, whether it is enabled.
+    units: Vec<(String, bool, bool)>,
+}
+
+/// What a certificate says beside its key and serial number.
+#[derive(Debug, PartialEq)]
+struct Says {
+    subject: (String, Vec<String>),
+    names: (BTreeSet<String>, BTreeSet<std::net::IpAddr>, BTreeSet<String>),
+    usages: (BTreeSet<String>, BTreeSet<String>),
+    authority: (bool, Option<u32>),
+    issuer: String,
+    validity: (jiff::Timestamp, jiff::Timestamp),
+}
+
+impl From<&CertificateInfo> for Says {
+    fn from(info: &CertificateInfo) -> Self {
+        Self {
+            subject: (info.common_name.clone(), info.organizations.clone()),
+            names: (info.dns_names.clone(), info.ip_addresses.clone(), info.other_names.clone()),
+            usages: (info.key_usages.clone(), info.extended_usages.clone()),
+            authority: (info.is_ca, info.path_length),
+            issuer: info.issuer_common_name.clone(),
+            validity: (info.not_before, info.not_after),
+        }
+    }
+}
+
+impl EndState {
+    /// Takes it from a world.
+    pub fn of(world: &World) -> Self {
+        let nodes = lock(&world.nodes);
+        let desired = world.desired();
+        Self {
+            nodes: desired
+                .nodes
+                .iter()
+                .map(|desired| (desired.node.name.clone(), node_state(desired, &nodes[&desired.node.name])))
+                .collect(),
+            objects: lock(&world.objects).clone(),
+        }
+    }
+}
+
+fn node_state(desired: &DesiredNode, node: &Node) -> NodeState {
+    let files = node.files.iter().map(|(path, file)| {
+        let content = match path.contains("/pki/") {
+            true => String::new(),
+            false => format!("{}\n{}", file.digest, file.text),
+        };
+        (path.clone(), (file.kind, file.mode, file.owner.clone(), content))
+    });
+    let certificates = desired.certificates.iter().map(|certificate| {
+        let path = certificate.certificate_path.clone();
+        (path, chain(node, certificate).iter().map(Says::from).collect())
+    });
+    let units = desired.units.iter();
+    NodeState {
+        files: files.collect(),
+        certificates: certificates.collect(),
+        users: node.users.clone(),
+        sysctls: node.sysctls.clone(),
+        modules: node.modules.clone(),
+        images: node.images.clone(),
+        units: units.map(|unit| (unit.clone(), node.is_active(unit), node.is_enabled(unit))).collect(),
+    }
+}
+
+fn chain(node: &Node, certificate: &DesiredCertificate) -> CertificateChain {
+    let path = &certificate.certificate_path;
+    let file = node.files.get(path).unwrap_or_else(|| panic!("{path} is missing"));
+    CertificateChain::parse(&file.text).unwrap()
+}
+
+/// What is wrong in a world that should be complete; empty where nothing is.
+pub fn faults(world: &World) -> Vec<String> {
+    let nodes = lock(&world.nodes);
+    let mut faults = Vec::new();
+    for desired in &world.desired().nodes {
+        let name = &desired.node.name;
+        let node = &nodes[name];
+        let stale = node.stale_units(desired);
+        faults.extend(stale.iter().map(|unit| format!("{name}: {unit} runs with older files")));
+        let idle = desired.units.iter().filter(|unit| !node.is_active(unit) || !node.is_enabled(unit));
+        faults.extend(idle.map(|unit| format!("{name}: {unit} does not run or is not enabled")));
+        faults.extend(
+            node.files
+                .keys()
+                .filter(|path| path.starts_with(kubezt_plan::facts::OWED_RESTARTS))
+                .map(|path| format!("{name}: {path} was left behind")),
+        );
+        faults.extend(certificate_faults(world, desired, node));
+        faults.extend(bundle_faults(world, &nodes, desired, node));
+        faults.extend(key_faults(desired, node));
+    }
+    faults
+}
+
+/// Every certificate belongs to its key, leads to the root and allows its use.
+fn certificate_faults(world: &World, desired: &DesiredNode, node: &Node) -> Vec<String> {
+    let mut faults = Vec::new();
+    for certificate in &desired.certificates {
+        let path = &certificate.certificate_path;
+        let chain = chain(node, certificate);
+        let key = kubezt_pki::parse_private_key_spki(&node.files[&certificate.key_path].text).unwrap();
+        if key.digest() != chain.first().public_key_digest {
+            faults.push(format!("{}: {path} belongs to another key", desired.node.name));
+        }
+        let usage = match &certificate.kind {
+            CertificateKind::Leaf(leaf) => Some(leaf.usage),
+            CertificateKind::Intermediate(_) => None,
+        };
+        let anchors = world.root.certificate().as_slice();
+        if let Err(fault) = kubezt_pki::verify_chain(chain.as_slice(), anchors, usage, world.now) {
+            faults.push(format!("{}: {path}: {fault}", desired.node.name));
+        }
+    }
+    faults
+}
+
+/// Every bundle holds the authorities that are there now.
+fn bundle_faults(
+    world: &World,
+    nodes: &BTreeMap<NodeName, Node>,
+    desired: &DesiredNode,
+    node: &Node,
+) -> Vec<String> {
+    let wrong = desired.bundles.iter().filter(|bundle| {
+        let wanted: String = bundle
+            .members
+            .iter()
+            .map(|member| match member {
+                BundleMember::Root => world.root.certificate().to_pem(),
+                BundleMember::Intermediate(kind) => authority(world.desired(), nodes, *kind),
+            })
+            .collect();
+        node.files.get(&bundle.path).map(|file| &file.text) != Some(&wanted)
+    });
+    wrong.map(|bundle| format!("{}: {} holds other authorities", desired.node.name, bundle.path)).collect()
+}
+
+fn authority(desired: &Desired, nodes: &BTreeMap<NodeName, Node>, kind: AuthorityKind) -> String {
+    let (node, certificate, _) = kubezt_engine::certificates::authority_paths(desired, kind).unwrap();
+    nodes[&node].files[&certificate].text.clone()
+}
+
+/// Public halves belong to the keys beside them.
+fn key_faults(desired: &DesiredNode, node: &Node) -> Vec<String> {
+    let text = |path: &str| node.files.get(path).map_or("", |file| file.text.as_str());
+    let wrong = desired.keys.iter().filter(|key| {
+        let public = kubezt_pki::parse_private_key_spki(text(&key.key_path)).map(|key| key.to_pem());
+        public.ok().as_deref() != Some(text(&key.public_path))
+    });
+    wrong.map(|key| format!("{}: {} is no pair", desired.node.name, key.key_path)).collect()
+}

@@ -1,0 +1,303 @@
+//! A node in memory. It refuses what a real one would refuse: owners without an account, units without a unit file or
+//! program, images without a runtime.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kubezt_model::action::{Action, Condition, Outcome};
+use kubezt_model::desired::{DesiredNode, OnChange};
+use kubezt_model::node::{FileKind, FileReading, ImageReading, Read, Reading, UnitReading};
+use kubezt_model::{Digest, Mode, Owner, SecretText};
+use kubezt_pki::{CertificateChain, PrivateKeyPem, PublicKey};
+
+const CONTAINERD: &str = "containerd.service";
+const UNIT_FOLDER: &str = "/etc/systemd/system";
+
+/// A file or directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    pub kind: FileKind,
+    pub mode: Mode,
+    pub owner: Owner,
+    pub text: String,
+    /// Digest of the content; of a blob only this is kept.
+    pub digest: Digest,
+}
+
+/// A unit that systemd knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Unit {
+    active: bool,
+    enabled: bool,
+    /// Unit file and drop-ins as systemd read them last.
+    loaded: Option<Digest>,
+    /// What was loaded, and all files the unit reads, when it was started last.
+    started: Option<(Option<Digest>, Digest)>,
+}
+
+/// What a simulated node holds.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    pub files: BTreeMap<String, File>,
+    pub users: BTreeMap<String, u32>,
+    pub sysctls: BTreeMap<String, String>,
+    pub modules: BTreeSet<String>,
+    pub images: BTreeMap<String, Digest>,
+    units: BTreeMap<String, Unit>,
+    /// Restarts of running units so far.
+    pub restarts: u64,
+}
+
+impl Node {
+    /// What a real node would answer.
+    pub fn read(&self, read: &Read) -> Reading {
+        match read {
+            Read::File { path, text } => self.file(path, *text),
+            Read::User { name } => self.users.get(name).map_or(Reading::Missing, |uid| Reading::User(*uid)),
+            Read::Sysctl { key } => {
+                self.sysctls.get(key).map_or(Reading::Missing, |value| Reading::Text(value.clone()))
+            }
+            Read::Module { name } if self.modules.contains(name) => Reading::Present,
+            Read::Unit { name } => match self.units.get(name) {
+                Some(unit) => Reading::Unit(UnitReading {
+                    active: if unit.active { "active" } else { "inactive" }.to_owned(),
+                    enabled: if unit.enabled { "enabled" } else { "disabled" }.to_owned(),
+                    since: 0,
+                    needs_reload: unit.loaded != self.definition(name),
+                }),
+                None => Reading::Missing,
+            },
+            Read::Image { reference } => self.images.get(reference).map_or(Reading::Missing, |digest| {
+                Reading::Image(ImageReading { digest: *digest, pinned: true, archive: Some(*digest) })
+            }),
+            Read::PublicKey { path } => match self.files.get(path) {
+                Some(file) => match kubezt_pki::parse_private_key_spki(&file.text) {
+                    Ok(key) => Reading::PublicKey(key.to_base64()),
+                    Err(error) => Reading::Failed(error.to_string()),
+                },
+                None => Reading::Missing,
+            },
+            // Nothing else is asked to plan a node.
+            _ => Reading::Missing,
+        }
+    }
+
+    fn file(&self, path: &str, text: bool) -> Reading {
+        let Some(file) = self.files.get(path) else { return Reading::Missing };
+        let is_file = file.kind == FileKind::File;
+        Reading::File(FileReading {
+            path: path.to_owned(),
+            kind: file.kind,
+            mode: file.mode,
+            owner: file.owner.clone(),
+            size: file.text.len() as u64,
+            digest: is_file.then_some(file.digest),
+            text: (text && is_file).then(|| SecretText::new(file.text.clone())),
+        })
+    }
+
+    /// Whether the unit runs.
+    pub fn is_active(&self, unit: &str) -> bool {
+        self.units.get(unit).is_some_and(|unit| unit.active)
+    }
+
+    /// Whether the unit comes back with the next boot.
+    pub fn is_enabled(&self, unit: &str) -> bool {
+        self.units.get(unit).is_some_and(|unit| unit.enabled)
+    }
+
+    /// Units that run and were started before one of their files got its present content.
+    pub fn stale_units(&self, desired: &DesiredNode) -> BTreeSet<String> {
+        self.units
+            .iter()
+            .filter(|(name, unit)| {
+                unit.active && unit.started != Some((self.definition(name), self.files_of(desired, name)))
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Digest of the unit's file and drop-ins; `None` where it has no file.
+    fn definition(&self, unit: &str) -> Option<Digest> {
+        let path = format!("{UNIT_FOLDER}/{unit}");
+        self.files.get(&path)?;
+        Some(digest_of(self.definitions(unit)))
+    }
+
+    fn definitions(&self, unit: &str) -> impl Iterator<Item = (&String, &File)> {
+        let path = format!("{UNIT_FOLDER}/{unit}");
+        let drop_ins = format!("{path}.d/");
+        self.files.iter().filter(move |(name, file)| {
+            file.kind == FileKind::File && (**name == path || name.starts_with(&drop_ins))
+        })
+    }
+
+    /// Digest of every file a change of which restarts the unit.
+    fn files_of(&self, desired: &DesiredNode, unit: &str) -> Digest {
+        let wanted = OnChange::Restart(unit.to_owned());
+        let paths: BTreeSet<&String> =
+            desired.files.iter().filter(|file| file.on_change == wanted).map(|file| &file.path).collect();
+        digest_of(self.files.iter().filter(|(path, _)| paths.contains(path)))
+    }
+
+    /// Does what a real node would do.
+    pub fn apply(
+        &mut self,
+        desired: &DesiredNode,
+        action: &Action,
+        now: jiff::Timestamp,
+    ) -> Result<Outcome, String> {
+        let changed = match action {
+            Action::EnsureUser { name, uid } => self.users.insert(name.clone(), *uid) != Some(*uid),
+            Action::EnsureDirectory { path, mode, owner } => {
+                self.put(path, FileKind::Directory, *mode, owner, "", None)?
+            }
+            Action::PutFile { path, mode, owner, body, .. } => {
+                self.put(path, FileKind::File, *mode, owner, body.expose(), None)?
+            }
+            Action::InstallBlob { digest, path, mode } => {
+                self.put(path, FileKind::File, *mode, &Owner::root(), "", Some(*digest))?
+            }
+            Action::RemoveFile { path } => self.files.remove(path).is_some(),
+            Action::MakeKey { path, owner, public_path } => {
+                return self.make_key(path, owner, public_path.as_deref());
+            }
+            Action::SignLeaf { authority_certificate, authority_key, leaf, public_key, hours } => {
+                let chain = CertificateChain::parse(self.text(authority_certificate)?).map_err(text)?;
+                let key = PrivateKeyPem::parse(self.text(authority_key)?).map_err(text)?;
+                let public = PublicKey::from_base64(public_key).map_err(text)?;
+                let life = std::time::Duration::from_secs(u64::from(*hours) * 3600);
+                let signed = kubezt_pki::sign_leaf(&chain, &key, leaf, &public, now, life).map_err(text)?;
+                return Ok(Outcome::Unchanged { output: Some(signed.to_pem()) });
+            }
+            Action::LoadSysctls { path } => self.load_sysctls(path)?,
+            Action::ImportImage { digest, reference } => {
+                self.need_unit(CONTAINERD)?;
+                self.images.insert(reference.clone(), *digest) != Some(*digest)
+            }
+            Action::ReloadUnits => {
+                self.reload();
+                true
+            }
+            Action::StartUnit { name } => self.start(desired, name)?,
+            Action::RestartUnit { name } => {
+                self.restarts += u64::from(self.is_active(name));
+                self.bring_up(desired, name)?;
+                true
+            }
+            Action::LoadModule { name } => self.modules.insert(name.clone()),
+            Action::Wait { condition, .. } => {
+                match condition {
+                    Condition::SocketOpen { path } if path.contains("containerd") => {
+                        self.need_unit(CONTAINERD)?
+                    }
+                    Condition::StaticPodCurrent { manifest, .. } => {
+                        self.need_unit("kubelet.service")?;
+                        self.text(manifest)?;
+                    }
+                    other => return Err(format!("nobody simulates {}", other.describe())),
+                }
+                false
+            }
+        };
+        Ok(if changed { Outcome::Changed { output: None } } else { Outcome::Unchanged { output: None } })
+    }
+
+    fn put(
+        &mut self,
+        path: &str,
+        kind: FileKind,
+        mode: Mode,
+        owner: &Owner,
+        text: &str,
+        blob: Option<Digest>,
+    ) -> Result<bool, String> {
+        for account in [&owner.user, &owner.group] {
+            if account != "root" && !self.users.contains_key(account) {
+                return Err(format!("{path}: there is no account {account}"));
+            }
+        }
+        if self.files.get(path).is_some_and(|file| file.kind != kind) {
+            return Err(format!("{path}: something else is there"));
+        }
+        let digest = blob.unwrap_or_else(|| Digest::of(text.as_bytes()));
+        let file = File { kind, mode, owner: owner.clone(), text: text.to_owned(), digest };
+        Ok(self.files.insert(path.to_owned(), file.clone()) != Some(file))
+    }
+
+    fn text(&self, path: &str) -> Result<&str, String> {
+        self.files.get(path).map(|file| file.text.as_str()).ok_or_else(|| format!("{path}: no such file"))
+    }
+
+    fn make_key(&mut self, path: &str, owner: &Owner, public_path: Option<&str>) -> Result<Outcome, String> {
+        let key = match self.files.get(path) {
+            Some(file) => PrivateKeyPem::parse(&file.text).map_err(text)?,
+            None => kubezt_pki::generate().map_err(text)?,
+        };
+        let mut changed = self.put(path, FileKind::File, Mode::new(0o600), owner, key.expose(), None)?;
+        let public = kubezt_pki::spki_of(&key).map_err(text)?;
+        if let Some(public_path) = public_path {
+            changed |=
+                self.put(public_path, FileKind::File, Mode::new(0o644), owner, &public.to_pem(), None)?;
+        }
+        let output = Some(public.to_base64());
+        Ok(if changed { Outcome::Changed { output } } else { Outcome::Unchanged { output } })
+    }
+
+    fn load_sysctls(&mut self, path: &str) -> Result<bool, String> {
+        let mut changed = false;
+        for line in self.text(path)?.to_owned().lines().filter(|line| !line.starts_with('#')) {
+            let (key, value) = line.split_once(" = ").ok_or_else(|| format!("{path}: {line:?}"))?;
+            changed |= self.sysctls.insert(key.to_owned(), value.to_owned()).as_deref() != Some(value);
+        }
+        Ok(changed)
+    }
+
+    fn need_unit(&self, name: &str) -> Result<(), String> {
+        if self.is_active(name) { Ok(()) } else { Err(format!("{name} does not run")) }
+    }
+
+    fn reload(&mut self) {
+        let names: Vec<String> = self.units.keys().cloned().collect();
+        for name in names {
+            let loaded = self.definition(&name);
+            self.units.entry(name).or_default().loaded = loaded;
+        }
+    }
+
+    fn start(&mut self, desired: &DesiredNode, name: &str) -> Result<bool, String> {
+        let enabled = self.is_enabled(name);
+        let active = self.is_active(name);
+        if !active {
+            self.bring_up(desired, name)?;
+        }
+        self.units.entry(name.to_owned()).or_default().enabled = true;
+        Ok(!enabled || !active)
+    }
+
+    fn bring_up(&mut self, desired: &DesiredNode, name: &str) -> Result<(), String> {
+        let definition = self.definition(name).ok_or_else(|| format!("{name} has no unit file"))?;
+        let program = self
+            .definitions(name)
+            .flat_map(|(_, file)| file.text.lines())
+            .filter_map(|line| line.strip_prefix("ExecStart=")?.split_whitespace().next())
+            .last()
+            .ok_or_else(|| format!("{name} starts nothing"))?;
+        self.files.get(program).ok_or_else(|| format!("{name}: there is no program {program}"))?;
+        let files = self.files_of(desired, name);
+        let unit = self.units.entry(name.to_owned()).or_default();
+        // A unit systemd never heard of is read now; one it knows stays as it was read, until it is told to read again.
+        let loaded = *unit.loaded.get_or_insert(definition);
+        unit.active = true;
+        unit.started = Some((Some(loaded), files));
+        Ok(())
+    }
+}
+
+fn digest_of<'a>(files: impl Iterator<Item = (&'a String, &'a File)>) -> Digest {
+    let lines: String = files.map(|(path, file)| format!("{path} {}\n", file.digest)).collect();
+    Digest::of(lines.as_bytes())
+}
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}
