@@ -9,9 +9,14 @@ use crate::World;
 pub fn baseline(world: &World) -> Result<()> {
     world.lab.fresh()?;
     let report = world.lab.path("baseline.json");
-    world.kubezt.succeed("install", &["--profile", "baseline", "--report", &format!("json={}", report.display())])?;
+    world
+        .kubezt
+        .succeed("install", &["--profile", "baseline", "--report", &format!("json={}", report.display())])?;
     let findings = findings(&report)?;
-    ensure!(findings.iter().filter(|finding| verdict(finding) == "pass").count() >= 10, "hardly anything passes");
+    ensure!(
+        findings.iter().filter(|finding| verdict(finding) == "pass").count() >= 10,
+        "hardly anything passes"
+    );
     let run = world.kubezt.run("plan", &["--profile", "baseline", "--exit-code"])?;
     ensure!(run.code == 0, "not converged:\n{}", run.stdout);
     Ok(())

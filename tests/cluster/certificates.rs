@@ -1,10 +1,11 @@
 //! Renewal while the cluster is used.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::World;
 use crate::install::{KUBECONFIG, kubeconfig};
@@ -27,42 +28,81 @@ pub fn renewal_under_load(world: &World) -> Result<()> {
         format!("-n kube-system exec {} -c cilium-agent -- /bin/true", agent.trim()),
     ];
     let before = world.lab.process_starts()?;
-    let serial = serial(world)?;
+    let old = SERVERS.iter().map(|server| served(world, server)).collect::<Result<Vec<_>>>()?;
     let stop = Arc::new(AtomicBool::new(false));
-    let count = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = calls
         .into_iter()
         .map(|call| {
-            let (world, stop, count) = (world.clone(), Arc::clone(&stop), Arc::clone(&count));
-            thread::spawn(move || -> Result<()> {
+            let (world, stop) = (world.clone(), Arc::clone(&stop));
+            thread::spawn(move || -> Result<(String, Vec<Instant>)> {
+                let mut begun = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
-                    world.lab.kubectl(KUBECONFIG, &call)?;
-                    count.fetch_add(1, Ordering::Relaxed);
+                    begun.push(Instant::now());
+                    world.lab.kubectl(KUBECONFIG, &call).with_context(|| format!("call {}", begun.len()))?;
                 }
-                Ok(())
+                Ok((call, begun))
             })
         })
         .collect();
+    let started = Instant::now();
     let run = world.kubezt.run("certs", &["renew"]);
-    // Clients read renewed files again for some seconds after the run.
-    thread::sleep(std::time::Duration::from_secs(5));
+    let ended = Instant::now();
+    let taken_up = run.is_ok().then(|| taken_up(world, &old));
+    // Whatever reads its files again only now and then does so while calls go on.
+    thread::sleep(Duration::from_secs(5));
     stop.store(true, Ordering::Relaxed);
     for caller in callers {
-        match caller.join() {
-            Ok(result) => result?,
-            Err(_) => bail!("a caller panicked"),
-        }
+        let Ok(result) = caller.join() else { bail!("a caller panicked") };
+        let (call, begun) = result?;
+        let during = begun.iter().filter(|begun| (started..ended).contains(*begun)).count();
+        let after = begun.iter().filter(|begun| **begun > ended).count();
+        ensure!(
+            during >= 1 && after >= 2,
+            "`{call}` was made {during} times during the renewal and {after} after"
+        );
     }
     let run = run?;
     ensure!(run.code == 0, "certs renew: {}\n{}", run.code, run.stderr);
-    ensure!(count.load(Ordering::Relaxed) >= 8, "only {} calls were made", count.load(Ordering::Relaxed));
-    ensure!(serial != self::serial(world)?, "the API server's certificate is the old one");
+    taken_up.unwrap_or(Ok(()))?;
     let after = world.lab.process_starts()?;
     ensure!(before == after, "processes differ:\n{before}\n{after}");
     Ok(())
 }
 
-/// Digest of the certificate the API server has on disk.
-fn serial(world: &World) -> Result<String> {
-    world.lab.shell(world.lab.control_plane(), "sha256sum /etc/kubernetes/pki/apiserver.crt")
+/// Where servers listen on the control-plane node, and what they present certificates of.
+const SERVERS: [(&str, u16); 3] = [("kube-apiserver", 6443), ("etcd", 2379), ("kubelet", 10250)];
+
+/// How long servers may take to serve a renewed certificate.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Digest of the certificate a server presents now, asked as any client would.
+fn served(world: &World, (name, port): &(&str, u16)) -> Result<String> {
+    let node = world.lab.control_plane();
+    let script = format!(
+        "openssl s_client -connect {}:{port} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256",
+        node.address
+    );
+    world.lab.shell(node, &script).with_context(|| format!("{name} presents no certificate"))
+}
+
+/// Waits until every server presents another certificate than before.
+fn taken_up(world: &World, old: &[String]) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut late = Vec::new();
+        for (server, old) in SERVERS.iter().zip(old) {
+            if served(world, server)? == *old {
+                late.push(server.0);
+            }
+        }
+        if late.is_empty() {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "after {} s the old certificate is served by {late:?}",
+            PATIENCE.as_secs()
+        );
+        thread::sleep(Duration::from_millis(500));
+    }
 }

@@ -29,7 +29,9 @@ pub fn api_drift(world: &World) -> Result<()> {
     let run = world.kubezt.run("plan", &["--exit-code", "--summary"])?;
     ensure!(run.code == 5 && run.stdout.contains("coredns"), "{}: {}", run.code, run.stdout);
     world.kubezt.succeed("install", &["--no-verify"])?;
-    let replicas = world.lab.kubectl(KUBECONFIG, "-n kube-system get deployment coredns -o jsonpath={.spec.replicas}")?;
+    let replicas = world
+        .lab
+        .kubectl(KUBECONFIG, "-n kube-system get deployment coredns -o jsonpath={.spec.replicas}")?;
     ensure!(replicas.trim() == "2", "replicas {replicas}");
     Ok(())
 }

@@ -20,10 +20,9 @@ pub fn kubeconfig(world: &World) -> Result<()> {
 /// `kubezt install` on bare nodes ends Ready and verified.
 pub fn stig(world: &World) -> Result<()> {
     let report = world.lab.path("install.json");
-    let run = world.kubezt.succeed(
-        "install",
-        &["--profile", "stig", "--report", &format!("json={}", report.display())],
-    )?;
+    let run = world
+        .kubezt
+        .succeed("install", &["--profile", "stig", "--report", &format!("json={}", report.display())])?;
     ensure!(!findings(&report)?.is_empty(), "no findings: {}", run.stdout);
     kubeconfig(world)?;
     let nodes = world.lab.kubectl(KUBECONFIG, "get nodes --no-headers")?;
@@ -38,7 +37,10 @@ pub fn control_plane_is_visible(world: &World) -> Result<()> {
     let node = &world.lab.control_plane().name;
     for component in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
         let name = format!("{component}-{node}");
-        let line = pods.lines().find(|line| line.starts_with(&name)).with_context(|| format!("{name} is not shown:\n{pods}"))?;
+        let line = pods
+            .lines()
+            .find(|line| line.starts_with(&name))
+            .with_context(|| format!("{name} is not shown:\n{pods}"))?;
         ensure!(line.contains("Running"), "{line}");
     }
     Ok(())

@@ -5,7 +5,11 @@ use fs_err as fs;
 
 use crate::World;
 
-fn with_cluster_file(world: &World, name: &str, change: impl FnOnce(String) -> String) -> Result<kubezt_tests::Kubezt> {
+fn with_cluster_file(
+    world: &World,
+    name: &str,
+    change: impl FnOnce(String) -> String,
+) -> Result<kubezt_tests::Kubezt> {
     let folder = world.lab.path(name);
     fs::create_dir_all(&folder)?;
     for file in ["known_hosts", "passphrase"] {
@@ -16,10 +20,16 @@ fn with_cluster_file(world: &World, name: &str, change: impl FnOnce(String) -> S
     Ok(world.kubezt.on(file))
 }
 
-/// Whether a node is still as bare as it was.
-fn is_bare(world: &World) -> Result<bool> {
-    let script = "ls /etc/kubernetes /var/lib/kubelet /var/lib/kubezt 2>/dev/null | wc -l";
-    Ok(world.lab.shell(world.lab.worker(), script)?.trim() == "0")
+/// Everything kubezt would write to a node, with sizes and times: equal before and after means nothing was written.
+fn traces(world: &World) -> Result<String> {
+    let script = "for place in /etc/kubernetes /etc/kubezt /etc/systemd/system /usr/local /var/lib/kubezt /var/lib/kubelet/config.yaml; do \
+                  test ! -e $place || find $place -printf \"%p %m %s %T@\\n\"; done | sort";
+    let mut all = String::new();
+    for node in &world.lab.nodes {
+        all.push_str(&format!("{}\n{}", node.name, world.lab.shell(node, script)?));
+    }
+    ensure!(all.contains("/usr/local"), "the search finds nothing:\n{all}");
+    Ok(all)
 }
 
 /// Another key under the node's name: both fingerprints are shown, nothing is sent.
@@ -33,18 +43,27 @@ pub fn wrong_host_key(world: &World) -> Result<()> {
         let mut previous = last.as_str();
         keys.iter_mut()
             .map(|key| {
-                let own = key[2];
-                key[2] = previous;
-                previous = own;
+                std::mem::swap(&mut key[2], &mut previous);
                 key.join(" ")
             })
             .collect()
     };
     fs::write(world.lab.path("wrong-host-key/known_hosts"), swapped.join("\n") + "\n")?;
-    let run = kubezt.run("plan", &[])?;
-    ensure!(run.code != 0, "a wrong host key was accepted");
-    ensure!(run.stderr.matches("SHA256:").count() >= 2, "not both fingerprints: {}", run.stderr);
-    ensure!(is_bare(world)?, "something was written to a node whose key was wrong");
+    let before = traces(world)?;
+    let run = kubezt.run("install", &["--no-verify"])?;
+    ensure!(
+        run.code == 3,
+        "exit code {}, a wrong host key is a fault of the environment: {}",
+        run.code,
+        run.stderr
+    );
+    for node in &world.lab.nodes {
+        let said = run.stderr.lines().any(|line| line.contains(&node.name) && line.contains(&node.address));
+        ensure!(said, "{} is not named: {}", node.name, run.stderr);
+    }
+    let fingerprints = run.stderr.matches("SHA256:").count();
+    ensure!(fingerprints >= 2 * world.lab.nodes.len(), "not both fingerprints of each node: {}", run.stderr);
+    ensure!(before == traces(world)?, "something was written to a node whose key was wrong");
     Ok(())
 }
 
@@ -58,7 +77,11 @@ pub fn unreachable_node(world: &World) -> Result<()> {
     let run = kubezt.run("plan", &["--summary"])?;
     ensure!(run.code == 1, "exit code {}: {}", run.code, run.stderr);
     ensure!(run.stderr.contains(&world.lab.worker().name), "the node is not named: {}", run.stderr);
-    ensure!(run.stdout.contains(&world.lab.control_plane().name), "the others are not planned: {}", run.stdout);
+    ensure!(
+        run.stdout.contains(&world.lab.control_plane().name),
+        "the others are not planned: {}",
+        run.stdout
+    );
     Ok(())
 }
 
@@ -78,7 +101,8 @@ pub fn unknown_setting(world: &World) -> Result<()> {
 
 /// No cluster file: what to do.
 pub fn no_cluster_file(world: &World) -> Result<()> {
-    let run = world.kubezt.on(world.lab.path("nowhere/cluster.yaml")).run("install", &["--profile", "stig"])?;
+    let run =
+        world.kubezt.on(world.lab.path("nowhere/cluster.yaml")).run("install", &["--profile", "stig"])?;
     ensure!(run.code == 2, "exit code {}", run.code);
     ensure!(run.stderr.contains("hint:"), "no hint: {}", run.stderr);
     Ok(())
@@ -95,7 +119,8 @@ pub fn corrupted_blob(world: &World) -> Result<()> {
     );
     world.lab.shell(node, &script)?;
     let run = world.kubezt.run("install", &["--no-verify"])?;
-    let installed = world.lab.shell(node, "sha256sum /usr/local/bin/runc 2>/dev/null | cut -d' ' -f1 || true")?;
+    let installed =
+        world.lab.shell(node, "sha256sum /usr/local/bin/runc 2>/dev/null | cut -d' ' -f1 || true")?;
     ensure!(
         installed.trim().is_empty() || installed == digest,
         "a corrupted runc was installed (exit code {})",
@@ -104,6 +129,7 @@ pub fn corrupted_blob(world: &World) -> Result<()> {
     // Either this run noticed and fetched it anew, or it failed clearly and the next one does.
     if run.code != 0 {
         ensure!(run.stderr.contains("digest"), "the failure does not say why: {}", run.stderr);
+        ensure!(run.stderr.contains(&node.name), "the failure does not say where: {}", run.stderr);
         world.kubezt.succeed("install", &["--no-verify"])?;
     }
     let installed = world.lab.shell(node, "sha256sum /usr/local/bin/runc | cut -d' ' -f1")?;

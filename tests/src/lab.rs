@@ -1,7 +1,8 @@
 //! The lab that `cargo xtask test` brought up.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
@@ -32,7 +33,8 @@ impl Lab {
         let text = fs::read_to_string(folder.join("cluster.yaml"))?;
         let file: serde_json::Value = kubezt_model::yaml::read("cluster.yaml", &text)?;
         let string = |pointer: &str| file.pointer(pointer).and_then(|value| value.as_str());
-        let identity = string("/spec/ssh/identityFiles/0").context("the lab's cluster.yaml names no key")?.into();
+        let identity =
+            string("/spec/ssh/identityFiles/0").context("the lab's cluster.yaml names no key")?.into();
         let nodes = file
             .pointer("/spec/nodes")
             .and_then(|nodes| nodes.as_array())
@@ -84,9 +86,40 @@ impl Lab {
 
     /// Runs a shell script as root on a node; answers with what it printed.
     pub fn shell(&self, node: &Node, script: &str) -> Result<String> {
-        let output = self.ssh(node).arg(format!("sudo sh -ec '{}'", script.replace('\'', r"'\''"))).output()?;
+        let output =
+            self.ssh(node).arg(format!("sudo sh -ec '{}'", script.replace('\'', r"'\''"))).output()?;
         if !output.status.success() {
-            bail!("{} on {}: {}\n{}", output.status, node.name, String::from_utf8_lossy(&output.stderr), script);
+            bail!(
+                "{} on {}: {}\n{}",
+                output.status,
+                node.name,
+                String::from_utf8_lossy(&output.stderr),
+                script
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// As [`Lab::shell`], for what must stand in no command line: the script reads it from standard input.
+    pub fn shell_with_input(&self, node: &Node, script: &str, input: &str) -> Result<String> {
+        let mut child = self
+            .ssh(node)
+            .arg(format!("sudo sh -ec '{}'", script.replace('\'', r"'\''")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // Dropping the pipe at the end of the statement is what ends the input.
+        child.stdin.take().context("no standard input")?.write_all(input.as_bytes())?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!(
+                "{} on {}: {}\n{}",
+                output.status,
+                node.name,
+                String::from_utf8_lossy(&output.stderr),
+                script
+            );
         }
         Ok(String::from_utf8(output.stdout)?)
     }

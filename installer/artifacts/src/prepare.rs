@@ -76,6 +76,8 @@ pub struct Tool {
     pub path: PathBuf,
     /// SHA-256.
     pub digest: Digest,
+    /// Labels that the CustomResourceDefinitions of a chart get when it is rendered.
+    pub definition_labels: BTreeMap<String, String>,
 }
 
 impl Prepared {
@@ -85,8 +87,8 @@ impl Prepared {
     }
 
     /// The chart of a component, where it has one and was wanted.
-    pub fn chart(&self, component: &str) -> Option<&Path> {
-        self.tools.get(&format!("{component}-chart")).map(|tool| tool.path.as_path())
+    pub fn chart(&self, component: &str) -> Option<&Tool> {
+        self.tools.get(&format!("{component}-chart"))
     }
 }
 
@@ -243,7 +245,8 @@ impl Run<'_> {
                 ),
             };
             let path = self.cache.named(&blob.digest, &file)?;
-            prepared.tools.insert(name.clone(), Tool { path, digest: blob.digest });
+            let definition_labels = tool.definition_labels.clone();
+            prepared.tools.insert(name.clone(), Tool { path, digest: blob.digest, definition_labels });
         }
         Ok(prepared)
     }

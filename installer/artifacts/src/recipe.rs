@@ -270,6 +270,52 @@ pub struct ToolRecipe {
     pub download: Option<String>,
     /// Folder of the download that is the chart.
     pub member: Option<String>,
+    /// Further folders of the module whose `*.yaml` files go into the chart: folder to folder in the chart. Files keep
+    /// the name of the folder they come from as a prefix (`v2-a.yaml`), so that none hides another of the same name.
+    #[serde(default)]
+    pub also: BTreeMap<String, String>,
+    /// Labels that the chart's CustomResourceDefinitions get when it is rendered.
+    #[serde(default)]
+    pub definition_labels: BTreeMap<String, String>,
+}
+
+impl ToolRecipe {
+    /// What comes before the chart's folder in the download, as `project-1.2.3/`: where the module's tree begins.
+    /// `None` where `member` does not end with `chart`.
+    pub(crate) fn member_root(&self) -> Option<&str> {
+        let root = self.member.as_deref()?.strip_suffix(self.chart.as_deref()?)?;
+        (root.is_empty() || root.ends_with('/')).then_some(root)
+    }
+
+    fn check_also(&self) -> Result<(), String> {
+        if self.also.is_empty() {
+            return Ok(());
+        }
+        if self.chart.is_none() {
+            return Err("has `also`, which is for a `chart`".to_owned());
+        }
+        if self.download.is_some() && self.member_root().is_none() {
+            return Err("has `also`, so its `member` must end with its `chart`".to_owned());
+        }
+        let mut seen = BTreeSet::new();
+        for (folder, target) in &self.also {
+            for path in [folder, target] {
+                if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+                    return Err(format!("`also`: `{path}` must be a relative path without `..`"));
+                }
+            }
+            if !seen.insert((target, last_part(folder))) {
+                let last = last_part(folder);
+                return Err(format!("`also`: two folders named `{last}` would go into `{target}`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The last name of a path.
+pub(crate) fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 impl Recipe {
@@ -328,6 +374,7 @@ impl Recipe {
         }
         for (name, tool) in &self.tools {
             known_download(&tool.download, &format!("tool `{name}`"))?;
+            tool.check_also().map_err(|problem| format!("tool `{name}` {problem}"))?;
             match (&tool.binary, &tool.chart) {
                 (Some(binary), None) => known_binary(binary, &format!("tool `{name}`"))?,
                 (None, Some(_)) if self.module.is_some() => {}
@@ -398,11 +445,34 @@ mod tests {
             ("downloads: {a: {url: http://example.org}}", "https"),
             ("tools: {a: {}}", "either"),
             ("tools: {a: {binary: a, download: b}}", "not under `downloads`"),
+            ("tools: {a: {binary: a, also: {b: c}}}", "is for a `chart`"),
+            ("tools: {a: {chart: a, also: {../b: c}}}", "relative"),
+            ("tools: {a: {chart: a, also: {x/b: c, y/b: c}}}", "two folders named `b`"),
+            (
+                "downloads: {d: {url: \"https://a\"}}\ntools: {a: {chart: a, download: d, member: r/b, also: {b: c}}}",
+                "must end with its `chart`",
+            ),
         ] {
             let error = Recipe::parse("a", &format!("{GOOD}{bad}\n")).unwrap_err().to_string();
             assert!(error.contains(wanted), "{bad}: {error}");
         }
         Recipe::parse("a", GOOD).unwrap();
+    }
+
+    #[test]
+    fn the_tree_of_a_download_begins_before_the_chart() {
+        let tool = |member: &str| ToolRecipe {
+            binary: None,
+            chart: Some("install/a".to_owned()),
+            download: None,
+            member: Some(member.to_owned()),
+            also: BTreeMap::new(),
+            definition_labels: BTreeMap::new(),
+        };
+        assert_eq!(tool("a-{version}/install/a").member_root(), Some("a-{version}/"));
+        assert_eq!(tool("install/a").member_root(), Some(""));
+        assert_eq!(tool("reinstall/a").member_root(), None);
+        assert_eq!(tool("a/b").member_root(), None);
     }
 
     #[test]

@@ -193,11 +193,11 @@ async fn manifests(
 ) -> Result<Vec<ManifestSet>, Failure> {
     let mut sets = kubezt_render::render_manifests(templates, input).map_err(Failure::usage)?;
     let cni = &input.cluster.cni.name;
-    if let Some(chart_path) = prepared.chart(cni) {
+    if let Some(tool) = prepared.chart(cni) {
         let helm = prepared.helm().ok_or_else(|| Failure::environment("Helm was not prepared"))?;
         let values = kubezt_render::chart_values(templates, input).map_err(Failure::usage)?;
         let version = &input.cluster.kubernetes_version;
-        let chart = chart::render(helm, chart_path, cni, version, &values).await?;
+        let chart = chart::render(helm, tool, cni, version, &values).await?;
         sets.insert(usize::from(!sets.is_empty()), chart);
     }
     sets.push(ManifestSet {

@@ -1,9 +1,11 @@
 //! The CNI's chart, rendered by Helm on the operator's machine. Nothing of Helm reaches the cluster.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use kubezt_artifacts::Tool;
 use kubezt_model::desired::ManifestSet;
 use kubezt_model::yaml;
 use serde_json::Value;
@@ -18,11 +20,14 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Namespace the chart's objects go to.
 const NAMESPACE: &str = "kube-system";
 
+/// Definitions come before everything that Helm renders from templates.
+const DEFINITION: &str = "CustomResourceDefinition";
+
 /// Kinds without a namespace that charts of network plug-ins hold.
 const CLUSTER_WIDE: [&str; 8] = [
     "ClusterRole",
     "ClusterRoleBinding",
-    "CustomResourceDefinition",
+    DEFINITION,
     "GatewayClass",
     "IngressClass",
     "Namespace",
@@ -33,7 +38,7 @@ const CLUSTER_WIDE: [&str; 8] = [
 /// Renders a chart for a Kubernetes version.
 pub async fn render(
     helm: &Path,
-    chart: &Path,
+    chart: &Tool,
     name: &str,
     kubernetes_version: &semver::Version,
     values: &Value,
@@ -42,8 +47,8 @@ pub async fn render(
     let failed = |why: String| Failure::environment(format!("the chart of {name} does not render: {why}"));
     let mut child = Command::new(helm)
         .args(["template", name])
-        .arg(chart)
-        .args(["--namespace", NAMESPACE, "--values", "-", "--kube-version"])
+        .arg(&chart.path)
+        .args(["--include-crds", "--namespace", NAMESPACE, "--values", "-", "--kube-version"])
         .arg(format!("v{kubernetes_version}"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -63,7 +68,12 @@ pub async fn render(
     }
     let text = String::from_utf8(output.stdout).map_err(|error| failed(error.to_string()))?;
     let mut objects = yaml::read_all(&format!("chart of {name}"), &text).map_err(Failure::environment)?;
-    objects.iter_mut().for_each(name_namespace);
+    for object in &mut objects {
+        name_namespace(object);
+        label_definition(object, &chart.definition_labels);
+    }
+    // What a definition defines may be in the same chart; the sort is stable, so Helm's order holds otherwise.
+    objects.sort_by_key(|object| !is_definition(object));
     Ok(ManifestSet { name: name.to_owned(), objects })
 }
 
@@ -75,6 +85,23 @@ fn name_namespace(object: &mut Value) {
     }
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.entry("namespace").or_insert_with(|| Value::from(NAMESPACE));
+    }
+}
+
+fn is_definition(object: &Value) -> bool {
+    object.get("kind").and_then(Value::as_str) == Some(DEFINITION)
+}
+
+/// Gives a definition the labels by which the component's own programs know that it is current.
+fn label_definition(object: &mut Value, labels: &BTreeMap<String, String>) {
+    if labels.is_empty() || !is_definition(object) {
+        return;
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        let entry = metadata.entry("labels").or_insert_with(|| Value::Object(serde_json::Map::new()));
+        if let Some(known) = entry.as_object_mut() {
+            known.extend(labels.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))));
+        }
     }
 }
 
@@ -92,5 +119,19 @@ mod tests {
         let mut object = json!({"kind": "ClusterRole", "metadata": {"name": "a"}});
         name_namespace(&mut object);
         assert!(object["metadata"].get("namespace").is_none());
+    }
+
+    #[test]
+    fn definitions_alone_are_labelled_and_keep_their_own_labels() {
+        let labels = BTreeMap::from([("schema".to_owned(), "1.2.3".to_owned())]);
+        let mut object = json!({"kind": DEFINITION, "metadata": {"name": "a", "labels": {"own": "b"}}});
+        label_definition(&mut object, &labels);
+        assert_eq!(object["metadata"]["labels"], json!({"own": "b", "schema": "1.2.3"}));
+        let mut object = json!({"kind": DEFINITION, "metadata": {"name": "a"}});
+        label_definition(&mut object, &labels);
+        assert_eq!(object["metadata"]["labels"], json!({"schema": "1.2.3"}));
+        let mut object = json!({"kind": "ConfigMap", "metadata": {"name": "a"}});
+        label_definition(&mut object, &labels);
+        assert!(object["metadata"].get("labels").is_none());
     }
 }

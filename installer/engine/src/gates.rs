@@ -103,7 +103,36 @@ async fn workloads_missing(client: &ApiClient, desired: &Desired) -> Option<Stri
             Err(error) => missing.push(error.to_string()),
         }
     }
+    missing.extend(control_plane_missing(client, &desired.cluster).await);
     (!missing.is_empty()).then(|| missing.join("; "))
+}
+
+/// Static pods of the control plane. Controllers that lose the API end, and kubelet starts them again only after a while.
+const CONTROL_PLANE: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+async fn control_plane_missing(client: &ApiClient, cluster: &Cluster) -> Vec<String> {
+    let mut missing = Vec::new();
+    for node in cluster.control_plane() {
+        for component in CONTROL_PLANE {
+            let pod = format!("{component}-{}", node.name);
+            match client.read(&format!("/api/v1/namespaces/kube-system/pods/{pod}")).await {
+                Ok(Some(live)) => {
+                    missing.extend(static_pod_missing(&live).map(|why| format!("{pod}: {why}")))
+                }
+                Ok(None) => missing.push(format!("{pod} is not shown by the API yet")),
+                Err(error) => missing.push(error.to_string()),
+            }
+        }
+    }
+    missing
+}
+
+fn static_pod_missing(live: &Value) -> Option<String> {
+    let waiting = live.pointer("/status/containerStatuses/0/state/waiting/reason").and_then(Value::as_str);
+    match ready_condition(live) {
+        Ok(()) => None,
+        Err(why) => Some(waiting.map_or(why, str::to_owned)),
+    }
 }
 
 fn workload_missing(live: &Value) -> Option<String> {
@@ -179,6 +208,20 @@ mod tests {
         let stale = json!({"kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 1},
             "status": {"observedGeneration": 1, "readyReplicas": 1, "updatedReplicas": 1}});
         assert!(workload_missing(&stale).is_some());
+    }
+
+    #[test]
+    fn a_static_pod_that_waits_for_its_restart_is_missing() {
+        let pod = |ready: &str, state: Value| {
+            json!({"status": {
+                "conditions": [{"type": "Ready", "status": ready, "message": "containers with unready status"}],
+                "containerStatuses": [{"state": state}]}})
+        };
+        assert_eq!(static_pod_missing(&pod("True", json!({"running": {}}))), None);
+        let waiting = pod("False", json!({"waiting": {"reason": "CrashLoopBackOff"}}));
+        assert_eq!(static_pod_missing(&waiting).unwrap(), "CrashLoopBackOff");
+        assert_eq!(static_pod_missing(&pod("False", json!({}))).unwrap(), "containers with unready status");
+        assert_eq!(static_pod_missing(&json!({})).unwrap(), "no report yet");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::catalogue::Component;
 use crate::hashing::digest_parts;
 use crate::image::{ImageConfig, assemble_blob};
 use crate::layer::{Content, Layer};
-use crate::recipe::{Architecture, BaseRecipe, Format, ImageRecipe};
+use crate::recipe::{Architecture, BaseRecipe, Format, ImageRecipe, ToolRecipe, last_part};
 use crate::release::{Downloader, extract};
 use crate::source::{Build, FLAGS};
 use crate::{Error, base, registry};
@@ -63,8 +63,10 @@ impl One<'_> {
         let programs = build.compile(&workspace.join("out")).await?;
         let mut charts = BTreeMap::new();
         for (name, tool) in &self.component.recipe.tools {
-            if let Some(folder) = &tool.chart {
-                charts.insert(name.clone(), build.module_folder().await?.join(folder));
+            if let Some(chart) = &tool.chart {
+                let module = build.module_folder().await?;
+                let sources = ChartSources::new(tool, module.join(chart), |folder| module.join(folder));
+                charts.insert(name.clone(), sources);
             }
         }
         self.adopt(programs, charts, workspace).await
@@ -96,8 +98,15 @@ impl One<'_> {
             let download = download.ok_or_else(|| self.no_source(name, "its recipe names no download"))?;
             let path = workspace.join("charts").join(name);
             let member = self.expand(tool.member.as_deref().unwrap_or_default());
-            members.entry(download).or_default().insert(member, path.clone());
-            charts.insert(name.clone(), path);
+            let members = members.entry(download).or_default();
+            members.insert(member, path.clone());
+            let sources =
+                ChartSources::new(tool, path, |folder| workspace.join("also").join(name).join(folder));
+            let root = self.expand(tool.member_root().unwrap_or_default());
+            for (folder, also) in tool.also.keys().zip(&sources.also) {
+                members.insert(format!("{root}{folder}"), also.folder.clone());
+            }
+            charts.insert(name.clone(), sources);
         }
         if members.is_empty() {
             return Ok(Record::default());
@@ -134,7 +143,7 @@ impl One<'_> {
     async fn adopt(
         &self,
         programs: BTreeMap<String, PathBuf>,
-        charts: BTreeMap<String, PathBuf>,
+        charts: BTreeMap<String, ChartSources>,
         workspace: &Path,
     ) -> Result<Record, Error> {
         let cache = self.run.cache.clone();
@@ -146,10 +155,10 @@ impl One<'_> {
             for (name, path) in programs {
                 record.0.insert(name, cache.adopt(&path, true)?);
             }
-            for (tool, folder) in charts {
+            for (tool, sources) in charts {
                 let packed = workspace.join(format!("{tool}.tgz"));
                 let found =
-                    pack_chart(&folder, &name, &packed).map_err(Error::file("cannot pack a chart"))?;
+                    pack_chart(&sources, &name, &packed).map_err(Error::file("cannot pack a chart"))?;
                 match pins.get(&tool) {
                     Some(wanted) if *wanted == found => {}
                     wanted => {
@@ -314,10 +323,52 @@ pub(super) fn chart_key(tool: &str) -> String {
     format!("chart:{tool}")
 }
 
-/// Packs a chart folder as Helm reads it. Returns the digest of the tar inside, which depends on the chart's files alone.
-fn pack_chart(folder: &Path, name: &str, packed: &Path) -> std::io::Result<Digest> {
+/// Where a chart's files are on this machine.
+struct ChartSources {
+    folder: PathBuf,
+    also: Vec<Also>,
+}
+
+/// A further folder of a chart.
+struct Also {
+    folder: PathBuf,
+    /// Folder in the chart.
+    target: String,
+    /// Name of the folder it was upstream.
+    prefix: String,
+}
+
+impl ChartSources {
+    /// `locate` says where a further folder of the tree is; order is the recipe's.
+    fn new(tool: &ToolRecipe, folder: PathBuf, locate: impl Fn(&str) -> PathBuf) -> Self {
+        let also = tool.also.iter().map(|(folder, target)| Also {
+            folder: locate(folder),
+            target: target.clone(),
+            prefix: last_part(folder).to_owned(),
+        });
+        Self { folder, also: also.collect() }
+    }
+}
+
+/// Packs a chart as Helm reads it. Returns the digest of the tar inside, which depends on the chart's files alone.
+fn pack_chart(sources: &ChartSources, name: &str, packed: &Path) -> std::io::Result<Digest> {
     let mut layer = Layer::new();
-    layer.add_tree(folder, name, &|_| true)?;
+    layer.add_tree(&sources.folder, name, &|_| true)?;
+    for also in &sources.also {
+        let mut found = false;
+        for entry in fs_err::read_dir(&also.folder)? {
+            let entry = entry?;
+            let file = entry.file_name();
+            let Some(file) = file.to_str().filter(|file| file.ends_with(".yaml")) else { continue };
+            let path = format!("{name}/{}/{}-{file}", also.target, also.prefix);
+            layer.add(&path, 0o644, Content::File(entry.path()));
+            found = true;
+        }
+        if !found {
+            let folder = also.folder.display();
+            return Err(std::io::Error::other(format!("{folder} has no *.yaml file for the chart")));
+        }
+    }
     layer.restore_modes(name);
     let tar = layer.write(Vec::new())?;
     let digest = Digest::of(&tar);
@@ -351,11 +402,50 @@ mod tests {
         fs_err::create_dir_all(chart.join("templates")).unwrap();
         fs_err::write(chart.join("Chart.yaml"), b"name: a\n").unwrap();
         let packed = folder.path().join("a.tgz");
-        let first = pack_chart(&chart, "a", &packed).unwrap();
+        let sources = ChartSources { folder: chart.clone(), also: Vec::new() };
+        let first = pack_chart(&sources, "a", &packed).unwrap();
         // Go's module cache is read-only; an unpacked archive is not.
         fs_err::set_permissions(chart.join("Chart.yaml"), std::fs::Permissions::from_mode(0o444)).unwrap();
-        assert_eq!(first, pack_chart(&chart, "a", &packed).unwrap());
+        assert_eq!(first, pack_chart(&sources, "a", &packed).unwrap());
         fs_err::write(chart.join("templates/b.yaml"), b"b").unwrap();
-        assert_ne!(first, pack_chart(&chart, "a", &packed).unwrap());
+        assert_ne!(first, pack_chart(&sources, "a", &packed).unwrap());
+    }
+
+    #[test]
+    fn further_folders_give_their_yaml_files_and_none_hides_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, bytes: &[u8]| {
+            let path = folder.path().join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, bytes).unwrap();
+        };
+        write("chart/Chart.yaml", b"name: a\n");
+        write("api/v1/a.yaml", b"one");
+        write("api/v1/embed.go", b"package a");
+        write("api/v2/a.yaml", b"two");
+        let also = |version: &str| Also {
+            folder: folder.path().join("api").join(version),
+            target: "crds".to_owned(),
+            prefix: version.to_owned(),
+        };
+        let mut sources =
+            ChartSources { folder: folder.path().join("chart"), also: vec![also("v1"), also("v2")] };
+        let packed = folder.path().join("a.tgz");
+        let first = pack_chart(&sources, "a", &packed).unwrap();
+        let file = fs_err::File::open(&packed).unwrap();
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+        let unpacked = tempfile::tempdir().unwrap();
+        archive.unpack(unpacked.path()).unwrap();
+        let read = |path: &str| fs_err::read(unpacked.path().join("a").join(path)).ok();
+        assert_eq!(read("crds/v1-a.yaml").unwrap(), b"one");
+        assert_eq!(read("crds/v2-a.yaml").unwrap(), b"two");
+        assert_eq!(fs_err::read_dir(unpacked.path().join("a/crds")).unwrap().count(), 2);
+        sources.also.reverse();
+        assert_eq!(first, pack_chart(&sources, "a", &packed).unwrap());
+
+        fs_err::create_dir_all(folder.path().join("api/v3")).unwrap();
+        sources.also.push(also("v3"));
+        let error = pack_chart(&sources, "a", &packed).unwrap_err().to_string();
+        assert!(error.contains("v3"), "{error}");
     }
 }

@@ -11,8 +11,9 @@ use super::pods::{Ground, Trial};
 /// How long a pod tries before it takes silence for a drop.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// How long a pod tries by name: endpoints of a Service made a moment ago take their time to spread.
-const NAMED_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a pod tries by name: endpoints of a Service made a moment ago take their time to spread, and name servers
+/// that lost the API a while ago ask it again only now and then.
+const NAMED_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a pod may take to start and end.
 const TIMEOUT: Duration = Duration::from_secs(120);

@@ -74,6 +74,28 @@ fn put(path: &str, mode: u32, body: &str) -> Action {
 }
 
 #[test]
+fn what_is_made_in_a_closed_folder_is_closed() {
+    let node = Fixture::new();
+    let directory = |path: &str, mode| Action::EnsureDirectory {
+        path: path.to_owned(),
+        mode: Mode::new(mode),
+        owner: Owner::root(),
+    };
+    node.once(directory("/open", 0o755));
+    node.once(directory("/closed", 0o700));
+    let supported = rustix::fs::getxattr_query(node.path("/closed"), "system.posix_acl_default").is_ok();
+    for (path, wanted) in [("/open/db", 0o644), ("/closed/db", if supported { 0o600 } else { 0o644 })] {
+        std::fs::write(node.path(path), "made by a program with an open umask").unwrap();
+        std::fs::create_dir(node.path(&format!("{path}.d"))).unwrap();
+        std::fs::write(node.path(&format!("{path}.d/deeper")), "").unwrap();
+        assert_eq!((node.mode(path), node.mode(&format!("{path}.d/deeper"))), (wanted, wanted), "{path}");
+    }
+    // What is written with a mode of its own keeps it.
+    node.once(put("/closed/ca.crt", 0o644, "public"));
+    assert_eq!(node.mode("/closed/ca.crt"), 0o644);
+}
+
+#[test]
 fn files_and_folders_come_once_with_their_mode() {
     let node = Fixture::new();
     node.once(put("/etc/kubernetes/x.conf", 0o600, "one"));
