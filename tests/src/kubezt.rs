@@ -64,33 +64,6 @@ impl Kubezt {
         Ok(run)
     }
 
-    /// Verifies and answers with the findings that are not green, as `requirement` or `requirement@node`, sorted.
-    pub fn red(&self, lab: &Lab) -> Result<Vec<String>> {
-        let report = lab.path("report.json");
-        let run = self.run("verify", &["--report", &format!("json={}", report.display())])?;
-        if run.code != 0 && run.code != 1 {
-            bail!("kubezt verify: exit code {}\n{}", run.code, run.stderr);
-        }
-        let findings = findings(&report)?;
-        let mut red: Vec<String> = findings
-            .iter()
-            .filter(|finding| matches!(verdict(finding), "fail" | "error"))
-            .map(|finding| {
-                let id = finding["requirement"].as_str().unwrap_or_default();
-                match finding["node"].as_str() {
-                    Some(node) => format!("{id}@{node}"),
-                    None => id.to_owned(),
-                }
-            })
-            .collect();
-        red.sort();
-        red.dedup();
-        if red.is_empty() != (run.code == 0) {
-            bail!("verify exits with {} and has {} red findings", run.code, red.len());
-        }
-        Ok(red)
-    }
-
     fn command(&self, command: &str, arguments: &[&str]) -> Command {
         let mut process = Command::new(&self.binary);
         process.arg(command);

@@ -86,18 +86,7 @@ impl Lab {
 
     /// Runs a shell script as root on a node; answers with what it printed.
     pub fn shell(&self, node: &Node, script: &str) -> Result<String> {
-        let output =
-            self.ssh(node).arg(format!("sudo sh -ec '{}'", script.replace('\'', r"'\''"))).output()?;
-        if !output.status.success() {
-            bail!(
-                "{} on {}: {}\n{}",
-                output.status,
-                node.name,
-                String::from_utf8_lossy(&output.stderr),
-                script
-            );
-        }
-        Ok(String::from_utf8(output.stdout)?)
+        self.shell_with_input(node, script, "")
     }
 
     /// As [`Lab::shell`], for what must stand in no command line: the script reads it from standard input.

@@ -8,6 +8,7 @@ use kubezt_engine::link::{BlobSource, NodeProgram};
 use kubezt_model::cluster::{ArtifactSource, Role};
 use kubezt_model::desired::{ComponentFile, ComponentImage, Desired, DesiredNode, ManifestSet, Node};
 use kubezt_model::{Digest, Mode, SecretText};
+use kubezt_plan::steps::NODE_OBJECTS;
 use kubezt_render::{Input, Secrets, Templates};
 use serde_json::{Value, json};
 
@@ -28,9 +29,6 @@ const ARCHITECTURE: Architecture =
 
 /// Where the node service's program goes.
 const PROGRAM_PATH: &str = "/usr/local/bin/kubezt";
-
-/// Manifest set that holds the nodes' own labels.
-const NODE_OBJECTS: &str = "nodes";
 
 /// The desired state, and where the content of every blob it names is.
 pub struct Assembled {

@@ -26,6 +26,8 @@ mod host;
 mod kubelet;
 mod services;
 
+pub use cluster::NODE_OBJECTS;
+
 use std::collections::BTreeMap;
 
 use kubezt_model::NodeName;
