@@ -1,9 +1,9 @@
 //! `cargo xtask bench`: how long kubezt takes, next to kubeadm on the same nodes.
 //!
-//! Both sides start from new nodes with the same artifacts on them: the components' files in kubezt's content store and the images in
-//! containerd's store. Nothing else is prepared for kubezt, whose figure includes the verification at the end. kubeadm's nodes get more:
-//! the programs are in place and containerd runs before the clock starts, and it stops when the nodes are Ready and Cilium's agents are
-//! up, whether or not a pod reaches a pod. Nothing is hardened or verified there.
+//! Both sides start from new nodes with the same artifacts on them: programs in place, images in containerd's store. Nothing else is
+//! prepared for kubezt, whose figure includes the verification at the end. kubeadm's nodes get more: containerd is configured and
+//! runs before the clock starts. It stops when nodes and workloads are ready, whether or not a pod reaches a pod. Nothing is
+//! hardened or verified there.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use self::preload::Preloaded;
 use super::{LabArgument, build};
 use crate::inventory::{Inventory, Lab};
 use crate::lab::{self, OpenLab};
@@ -37,6 +38,9 @@ pub struct Arguments {
     /// Take the binary and the components that are there
     #[arg(long)]
     no_build: bool,
+    /// Measure kubezt alone, write nothing, and leave its cluster up to be looked at
+    #[arg(long)]
+    kubezt_only: bool,
 }
 
 /// The bench's own lab.
@@ -49,7 +53,7 @@ struct Figures {
     install_1x2_seconds: f64,
     /// The above in units of `kubeadm_1x2_seconds`.
     install_1x2_vs_kubeadm: f64,
-    /// kubeadm init, two joins and the same Cilium, until the nodes are Ready.
+    /// kubeadm init, two joins and the same Cilium and CoreDNS, until nodes and workloads are ready.
     kubeadm_1x2_seconds: f64,
     /// `kubezt install --no-verify` where there is nothing to do.
     second_install_seconds: f64,
@@ -77,7 +81,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     // Until the lab is down again.
     let _headroom = headroom::Headroom::make()?;
     let open = LabArgument { lab: LAB.to_owned() }.open()?;
-    let measured = Bench::new(folder, binary).and_then(|bench| bench.measure(&open));
+    let bench = Bench::new(folder, binary)?;
+    if arguments.kubezt_only {
+        bench.kubezt_side(&open)?;
+        return Ok(());
+    }
+    let measured = bench.measure(&open);
     let removed = report::timed("lab bench is down", || open.down());
     let figures = measured?;
     removed?;
@@ -104,19 +113,24 @@ impl Bench {
         Ok(Self { lab, folder, binary })
     }
 
-    fn measure(&self, open: &OpenLab) -> Result<Figures> {
-        let components = artifacts::of_cluster(self)?;
-        let yardstick = artifacts::of_component(self, "kubeadm")?;
-
+    fn kubezt_side(&self, open: &OpenLab) -> Result<(kubezt::Kubezt, Preloaded)> {
         report::timed("fresh nodes for kubezt", || open.fresh())?;
         // After the nodes, since making them anew empties the lab's part of the cache.
-        let preloaded = report::timed("artifacts as nodes have them", || preload::make(self, &components))?;
-        report::timed("artifacts to the nodes", || preload::copy_to_nodes(self, &preloaded))?;
-        let kubezt = kubezt::measure(self)?;
+        let preloaded = report::timed("artifacts as nodes have them", || {
+            Preloaded::make(self, artifacts::of_cluster(self)?)
+        })?;
+        report::timed("artifacts to the nodes", || preloaded.copy_to_nodes(self))?;
+        Ok((kubezt::measure(self)?, preloaded))
+    }
+
+    fn measure(&self, open: &OpenLab) -> Result<Figures> {
+        let yardstick = artifacts::of_component(self, "kubeadm")?;
+        let (kubezt, preloaded) = self.kubezt_side(open)?;
+        let components = &preloaded.artifacts;
 
         report::timed("fresh nodes for kubeadm", || open.fresh())?;
-        report::timed("artifacts to the nodes", || preload::copy_to_nodes(self, &preloaded))?;
-        let kubeadm_seconds = kubeadm::measure(self, &components, &yardstick)?;
+        report::timed("artifacts to the nodes", || preloaded.copy_to_nodes(self))?;
+        let kubeadm_seconds = kubeadm::measure(self, components, &yardstick)?;
 
         Ok(Figures {
             install_1x2_seconds: rounded(kubezt.install.seconds),

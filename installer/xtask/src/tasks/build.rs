@@ -6,6 +6,9 @@ use anyhow::{Result, anyhow};
 
 use crate::{command, lab, places, report};
 
+/// The example of the artifacts crate that obtains components.
+const BUILDER: &str = "build";
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Leave the box out; it needs root
@@ -30,29 +33,44 @@ pub fn everything(with_box: bool) -> Result<()> {
     report::timed("build", || {
         thread::scope(|scope| {
             let box_made = scope.spawn(|| if with_box { lab::make_box().map(drop) } else { Ok(()) });
-            let compiled = scope.spawn(|| report::timed("binary", binary));
-            let obtained = scope.spawn(|| report::timed("components", components));
+            // What obtains the components is a part of the binary's own crates, so it is built on the way there; compiling
+            // components takes longest and begins at once.
+            let compiled = report::timed("component builder", component_builder).map(|()| {
+                (
+                    scope.spawn(|| report::timed("binary", binary)),
+                    scope.spawn(|| report::timed("components", components)),
+                )
+            });
             let join = |part: thread::ScopedJoinHandle<'_, Result<()>>| {
                 part.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
             };
-            let outcomes = [join(compiled), join(obtained), join(box_made)];
-            outcomes.into_iter().collect()
+            let compiled = compiled.and_then(|(binary, components)| join(binary).and(join(components)));
+            compiled.and(join(box_made))
         })
     })
 }
 
 /// The static release binary.
 fn binary() -> Result<()> {
-    let checkout = places::checkout();
-    let mut add = command::program("rustup", ["target", "add", places::TARGET]);
-    command::quiet(add.current_dir(&checkout))?;
-    let arguments = ["build", "--locked", "--release", "--target", places::TARGET, "--package", "kubezt"];
-    command::show(&mut command::cargo(&checkout, arguments))
+    compile(&["--bin", "kubezt"])
 }
 
-/// The components of a cluster, from their sources, into the cache. An example of the artifacts crate does it, because the
-/// binary is still being built meanwhile.
+/// Builds components as the binary does, which is still being built meanwhile.
+fn component_builder() -> Result<()> {
+    let mut add = command::program("rustup", ["target", "add", places::TARGET]);
+    command::quiet(add.current_dir(places::checkout()))?;
+    compile(&["--example", BUILDER])
+}
+
+/// Always the same two packages: with another choice some dependencies would have other features, and be compiled again.
+fn compile(target: &[&str]) -> Result<()> {
+    let arguments = ["build", "--locked", "--release", "--target", places::TARGET];
+    let mut build = command::cargo(&places::checkout(), arguments);
+    command::show(build.args(["--package", "kubezt", "--package", "kubezt-artifacts"]).args(target))
+}
+
+/// The components of a cluster, from their sources, into the cache.
 fn components() -> Result<()> {
-    let arguments = ["run", "--locked", "--quiet", "--package", "kubezt-artifacts", "--example", "build"];
-    command::show(&mut command::cargo(&places::checkout(), arguments))
+    let builder = places::binary().with_file_name("examples").join(BUILDER);
+    command::show(command::program::<&str>(builder, []).current_dir(places::checkout()))
 }

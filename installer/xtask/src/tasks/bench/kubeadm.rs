@@ -39,8 +39,9 @@ RestartSec=1
 WantedBy=multi-user.target
 ";
 
-/// Brings a cluster up. Returns the wall time in seconds from the start of `kubeadm init` until all nodes are Ready, every Cilium agent
-/// is up and its policies are applied. That a pod reaches a pod is not waited for, which kubezt does.
+/// Brings a cluster up. Returns the wall time in seconds from the start of `kubeadm init` until all nodes are Ready and Cilium's agents and
+/// operator and CoreDNS are available, which is what kubezt waits for too. That a pod reaches a pod is not waited for, which
+/// kubezt does.
 ///
 /// # Errors
 /// A command fails.
@@ -77,11 +78,11 @@ impl<'a> Side<'a> {
         })
     }
 
-    /// What an administrator has done before kubeadm: programs in place, containerd running, units known.
+    /// What an administrator has done before kubeadm: containerd running, units known.
     fn prepare(&self, components: &[Artifact], yardstick: &[Artifact]) -> Result<()> {
         for node in &self.bench.lab.nodes {
             let name = &node.name;
-            for file in components.iter().chain(yardstick).filter(|artifact| artifact.is_file()) {
+            for file in yardstick.iter().filter(|artifact| artifact.is_file()) {
                 node::install(name, &file.content()?, &file.target)?;
             }
             // The very configuration that kubezt gives containerd, so that the runtime makes no difference.
@@ -121,6 +122,8 @@ impl<'a> Side<'a> {
                 self.workers.iter().map(|worker| scope.spawn(|| join_worker(worker, &join))).collect();
             self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/cilium.yaml")])?;
             self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/coredns.yaml")])?;
+            // Their kind came with Cilium; without them CoreDNS may not speak to anybody.
+            self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/network-policies.yaml")])?;
             joins.into_iter().try_for_each(|join| join.join().map_err(|_| anyhow!("a thread panicked"))?)
         })?;
         stage("joined");
@@ -133,9 +136,10 @@ impl<'a> Side<'a> {
             "daemonset/cilium",
             "--timeout=300s",
         ])?;
-        // Its kind is registered by Cilium's operator, so it comes last.
-        self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/network-policies.yaml")])?;
-        stage("Cilium up");
+        for deployment in ["deployment/cilium-operator", "deployment/coredns"] {
+            self.kubectl(&["--namespace=kube-system", "rollout", "status", deployment, "--timeout=300s"])?;
+        }
+        stage("workloads up");
         let nodes = self.kubectl(&["get", "nodes", "--no-headers"])?;
         ensure!(nodes.lines().count() == self.bench.lab.nodes.len(), "not all nodes joined:\n{nodes}");
         Ok(())

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::measure::{self, Measured};
 use super::{Bench, LAB};
-use crate::lab;
+use crate::{lab, report};
 
 /// What was measured.
 pub struct Kubezt {
@@ -43,10 +43,12 @@ pub fn measure(bench: &Bench) -> Result<Kubezt> {
     let journals = journals()?;
     let cost = journals.iter().try_fold(Cost::default(), |most, journal| {
         let text = fs_err::read_to_string(journal)?;
+        timeline(&text)?.iter().for_each(|line| report::line(line));
         Ok::<_, anyhow::Error>(most.or_more(most_expensive(&text)?))
     })?;
     ensure!(cost != Cost::default(), "the journal does not say what a node cost");
 
+    report::timed("the machine is idle again", measure::settle)?;
     let second_install = run("kubezt second install", &["install", "--no-verify"])?;
     if self::journals()?.len() > journals.len() {
         bail!("the second install had something to do; its journal is in {}", journal_folder().display());
@@ -65,6 +67,25 @@ fn journals() -> Result<Vec<PathBuf>> {
     let paths: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
     let is_journal = |path: &PathBuf| path.extension() == Some(Path::new("jsonl").as_os_str());
     Ok(paths?.into_iter().filter(is_journal).collect())
+}
+
+/// When the steps of a journal ended that took a while, in seconds since its beginning.
+fn timeline(journal: &str) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let mut began = None;
+    for line in journal.lines() {
+        let event: serde_json::Value =
+            serde_json::from_str(line).with_context(|| format!("journal: `{line}`"))?;
+        let milliseconds = |key: &str| event[key].as_u64().unwrap_or_default();
+        let after = milliseconds("at") - *began.get_or_insert(milliseconds("at"));
+        let took = milliseconds("milliseconds");
+        if event["event"] == "step-finished" && took >= 500 {
+            let step = event["step"].as_str().unwrap_or_default();
+            let seconds = |milliseconds: u64| milliseconds as f64 / 1000.0;
+            lines.push(format!("  {step} after {:.1} s ({:.1} s)", seconds(after), seconds(took)));
+        }
+    }
+    Ok(lines)
 }
 
 /// The largest costs of any node in a journal.

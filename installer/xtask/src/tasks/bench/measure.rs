@@ -57,6 +57,36 @@ fn peak_of(process: u32) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
+/// Waits until the machine is mostly idle, so that a short measurement does not count what an earlier one left to be done:
+/// network plug-ins go on compiling for a while after they are ready. Gives up after two minutes.
+///
+/// # Errors
+/// The kernel does not say how busy it is.
+pub fn settle() -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut before = busy_and_idle()?;
+    while Instant::now() < deadline {
+        thread::sleep(Duration::from_secs(2));
+        let now = busy_and_idle()?;
+        let (busy, idle) = (now.0 - before.0, now.1 - before.1);
+        if idle > busy {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
+}
+
+/// Ticks that all processors together were busy and idle since the boot (proc_stat(5)).
+fn busy_and_idle() -> Result<(u64, u64)> {
+    let text = fs_err::read_to_string("/proc/stat")?;
+    let line = text.lines().next().context("/proc/stat is empty")?;
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    // user, nice, system, idle, iowait, ...; guest time is part of user time already.
+    let idle = ticks.iter().skip(3).take(2).sum();
+    Ok((ticks.iter().take(8).sum::<u64>() - idle, idle))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

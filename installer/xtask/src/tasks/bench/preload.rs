@@ -1,8 +1,7 @@
-//! The artifacts as nodes have them: kubezt's content store and containerd's image store.
+//! The artifacts as nodes have them: programs in place and containerd's image store.
 //!
 //! containerd keeps no absolute paths in its store, so the store is made here once and copied to all nodes, which are then alike.
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
@@ -15,8 +14,8 @@ use super::{Bench, LAB, node};
 use crate::command::{program, quiet, succeeds};
 use crate::{lab, places};
 
-/// The folders that nodes get, below `/var/lib`.
-const FOLDERS: &[&str] = &["containerd", "kubezt"];
+/// Name of containerd's folder, here and below `/var/lib`.
+const STORE: &str = "containerd";
 
 /// How long containerd may take to start and to end.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -24,46 +23,52 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Programs that the image store is made with.
 const TOOLS: &[&str] = &["/usr/local/bin/containerd", "/usr/local/bin/ctr"];
 
-/// Makes the folder once. It is part of the lab's cache, which goes with the lab.
-///
-/// # Errors
-/// An artifact is not in the cache, or an import failed.
-pub fn make(bench: &Bench, artifacts: &[Artifact]) -> Result<PathBuf> {
-    let folder = places::lab_cache()?.join(LAB).join("preloaded");
-    super::remove(&folder)?;
-    let blobs = folder.join("kubezt/blobs");
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&blobs)?;
-    for artifact in artifacts {
-        let mut copy = program("install", ["--mode=0600"]);
-        quiet(copy.arg(artifact.content()?).arg(blobs.join(&artifact.digest)))?;
-    }
-    let tools = folder.join("tools");
-    for artifact in artifacts.iter().filter(|artifact| TOOLS.contains(&artifact.target.as_str())) {
-        let name = Path::new(&artifact.target).file_name().context("a program has a name")?;
-        let mut install = program("install", ["-D", "--mode=0755"]);
-        quiet(install.arg(artifact.content()?).arg(tools.join(name)))?;
-    }
-    let containerd = Containerd::start(&folder, &tools, &bench.folder.join("containerd.log"))?;
-    for image in artifacts.iter().filter(|artifact| !artifact.is_file()) {
-        containerd.import(image)?;
-    }
-    containerd.end()?;
-    Ok(folder)
+/// What every node gets.
+pub struct Preloaded {
+    /// Everything an ordinary cluster has.
+    pub artifacts: Vec<Artifact>,
+    /// The store of containerd.
+    store: PathBuf,
 }
 
-/// Copies the folder to every node, and waits until the disk has it: what is still to be written would slow down whoever is measured.
-///
-/// # Errors
-/// A node's file system cannot be written.
-pub fn copy_to_nodes(bench: &Bench, preloaded: &Path) -> Result<()> {
-    for node in &bench.lab.nodes {
-        for folder in FOLDERS {
-            let target = node::path(&node.name, "var/lib");
-            quiet(program("cp", ["--archive", "--reflink=auto"]).args([&preloaded.join(folder), &target]))?;
+impl Preloaded {
+    /// Makes the store once. It is part of the lab's cache, which goes with the lab.
+    ///
+    /// # Errors
+    /// An artifact is not in the cache, or an import failed.
+    pub fn make(bench: &Bench, artifacts: Vec<Artifact>) -> Result<Self> {
+        let folder = places::lab_cache()?.join(LAB).join("preloaded");
+        super::remove(&folder)?;
+        let tools = folder.join("tools");
+        for artifact in artifacts.iter().filter(|artifact| TOOLS.contains(&artifact.target.as_str())) {
+            let name = Path::new(&artifact.target).file_name().context("a program has a name")?;
+            let mut install = program("install", ["-D", "--mode=0755"]);
+            quiet(install.arg(artifact.content()?).arg(tools.join(name)))?;
         }
+        let containerd = Containerd::start(&folder, &tools, &bench.folder.join("containerd.log"))?;
+        for image in artifacts.iter().filter(|artifact| !artifact.is_file()) {
+            containerd.import(image)?;
+        }
+        containerd.end()?;
+        Ok(Self { artifacts, store: folder.join(STORE) })
     }
-    quiet(&mut program::<&str>("sync", []))?;
-    Ok(())
+
+    /// Copies it to every node, and waits until the disk has it: what is still to be written would slow down whoever is measured.
+    ///
+    /// # Errors
+    /// A node's file system cannot be written.
+    pub fn copy_to_nodes(&self, bench: &Bench) -> Result<()> {
+        for node in &bench.lab.nodes {
+            let name = &node.name;
+            let target = node::path(name, "var/lib");
+            quiet(program("cp", ["--archive", "--reflink=auto"]).args([&self.store, &target]))?;
+            for file in self.artifacts.iter().filter(|artifact| artifact.is_file()) {
+                node::install(name, &file.content()?, &file.target)?;
+            }
+        }
+        quiet(&mut program::<&str>("sync", []))?;
+        Ok(())
+    }
 }
 
 /// A containerd of this machine that does nothing but fill a store.
@@ -75,7 +80,7 @@ struct Containerd {
 
 impl Containerd {
     fn start(folder: &Path, tools: &Path, log: &Path) -> Result<Self> {
-        let (store, state) = (folder.join("containerd"), folder.join("state"));
+        let (store, state) = (folder.join(STORE), folder.join("state"));
         let socket = state.join("socket");
         let configuration = folder.join("containerd.toml");
         fs_err::create_dir_all(&state)?;
