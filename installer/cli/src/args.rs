@@ -303,6 +303,14 @@ pub enum ProbeCommand {
         #[arg(long)]
         port: u16,
     },
+    /// Resolve a name, again and again until it works or time is up
+    Resolve {
+        /// `host:port`
+        target: String,
+        /// Seconds to try
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
     /// Connect to a TCP address, again and again until it works or time is up
     Connect {
         /// `host:port`

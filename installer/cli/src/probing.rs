@@ -1,15 +1,21 @@
 //! Runs the probes that the requirements of a cluster name.
 
+use std::future::Future;
+use std::time::Duration;
+
 use kubezt_controls::probe::{TlsComponent, WeakTlsAttempt};
 use kubezt_controls::{Probe, ProbeOutcome, ProbeResult};
 use kubezt_engine::api::{ApiClient, Dialler};
 use kubezt_engine::fleet::{RemoteFleet, loopback};
+use kubezt_engine::probes::data_path::{self, DataPath};
 use kubezt_engine::probes::hello::Offer;
 use kubezt_engine::probes::pods::Ground;
-use kubezt_engine::probes::{ProbeResult as Tried, admission, anonymous, at_rest, audit, data_path, tls};
+use kubezt_engine::probes::{ProbeResult as Tried, admission, anonymous, at_rest, audit, tls};
 use kubezt_model::NodeName;
 use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, Node};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
 
 use crate::assemble;
 use crate::context::Context;
@@ -20,8 +26,17 @@ const ETCD_PORT: u16 = 2379;
 /// kubelet's port.
 const KUBELET_PORT: u16 = 10250;
 
-/// Tries everything; a probe that cannot be tried is an outcome too.
-pub async fn run(context: &Context, fleet: &RemoteFleet) -> Vec<ProbeOutcome> {
+/// What probes came to.
+#[derive(Debug, Default)]
+pub struct Probed {
+    /// One a requirement, or one a requirement and node.
+    pub outcomes: Vec<ProbeOutcome>,
+    /// Namespace they made and are done with; it goes away in the background.
+    pub namespace: Option<String>,
+}
+
+/// Tries everything at once; a probe that cannot be tried is an outcome too.
+pub async fn run(context: &Context, fleet: &RemoteFleet) -> Probed {
     let cluster = &context.cluster;
     let probes: Vec<(String, Probe)> = context
         .library
@@ -29,40 +44,19 @@ pub async fn run(context: &Context, fleet: &RemoteFleet) -> Vec<ProbeOutcome> {
         .into_iter()
         .filter_map(|requirement| Some((requirement.id.clone(), requirement.probe.clone()?)))
         .collect();
-    let mut outcomes = Vec::new();
     let trial = match Trial::start(fleet, cluster).await {
         Ok(trial) => trial,
         Err(reason) => {
-            return probes.into_iter().map(|(id, _)| outcome(id, None, Err(reason.clone()))).collect();
+            let failed = |(id, _)| outcome(id, None, Err(reason.clone()));
+            return Probed { outcomes: probes.into_iter().map(failed).collect(), namespace: None };
         }
     };
-    let pods = probes.iter().any(|(_, probe)| matches!(probe, Probe::DefaultDeny {} | Probe::Dns {}));
-    let data_path = if pods { Some(data_path::try_both(&trial.ground, cluster).await) } else { None };
-    for (id, probe) in probes {
-        match probe {
-            Probe::WeakTls { component, attempt } => {
-                for node in trial.nodes_of(component) {
-                    let result = trial.weak_tls(node, component, attempt).await;
-                    outcomes.push(outcome(id.clone(), Some(node.name.clone()), result));
-                }
-            }
-            Probe::AnonymousRequest {} => outcomes.push(outcome(id, None, trial.anonymous().await)),
-            Probe::PrivilegedPod {} => outcomes.push(outcome(id, None, trial.privileged_pod().await)),
-            Probe::SecretCiphertext {} => outcomes.push(outcome(id, None, trial.secret().await)),
-            Probe::AuditRecord {} => outcomes.push(outcome(id, None, trial.audit_record().await)),
-            Probe::DefaultDeny {} => {
-                let result = data_path.as_ref().map(|tried| tried.default_deny.clone());
-                outcomes.push(outcome(id, None, result.unwrap_or_else(|| Err("not tried".to_owned()))));
-            }
-            Probe::Dns {} => {
-                let result = data_path.as_ref().map(|tried| tried.dns.clone());
-                outcomes.push(outcome(id, None, result.unwrap_or_else(|| Err("not tried".to_owned()))));
-            }
-        }
-    }
-    // The namespace goes away in the background; the next run removes what a killed one left.
+    let data_path: OnceCell<DataPath> = OnceCell::new();
+    let outcomes = probes.into_iter().map(|(id, probe)| trial.outcomes(id, probe, &data_path));
+    let outcomes = futures::future::join_all(outcomes).await.into_iter().flatten().collect();
+    // The next run removes what a killed one left.
     let _ = trial.ground.clear().await;
-    outcomes
+    Probed { outcomes, namespace: Some(trial.ground.namespace) }
 }
 
 fn outcome(requirement: String, node: Option<NodeName>, result: Result<Tried, String>) -> ProbeOutcome {
@@ -73,6 +67,9 @@ fn outcome(requirement: String, node: Option<NodeName>, result: Result<Tried, St
     };
     ProbeOutcome { requirement, node, result }
 }
+
+/// How long a probe that cannot be tried is tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What every probe needs.
 struct Trial<'a> {
@@ -93,6 +90,27 @@ impl<'a> Trial<'a> {
             .await
             .map_err(|error| error.to_string())?;
         Ok(Self { fleet, cluster, client, ground, first, unique })
+    }
+
+    /// Tries one probe; the two about the data path are tried together.
+    async fn outcomes(&self, id: String, probe: Probe, data_path: &OnceCell<DataPath>) -> Vec<ProbeOutcome> {
+        let data_path = || data_path.get_or_init(|| data_path::try_both(&self.ground, self.cluster));
+        let result = match probe {
+            Probe::WeakTls { component, attempt } => {
+                let tries = self.nodes_of(component).into_iter().map(async |node| {
+                    let result = patiently(|| self.weak_tls(node, component, attempt)).await;
+                    outcome(id.clone(), Some(node.name.clone()), result)
+                });
+                return futures::future::join_all(tries).await;
+            }
+            Probe::AnonymousRequest {} => patiently(|| self.anonymous()).await,
+            Probe::PrivilegedPod {} => patiently(|| self.privileged_pod()).await,
+            Probe::SecretCiphertext {} => patiently(|| self.secret()).await,
+            Probe::AuditRecord {} => patiently(|| self.audit_record()).await,
+            Probe::DefaultDeny {} => data_path().await.default_deny.clone(),
+            Probe::Dns {} => data_path().await.dns.clone(),
+        };
+        vec![outcome(id, None, result)]
     }
 
     fn nodes_of(&self, component: TlsComponent) -> Vec<&'a Node> {
@@ -146,6 +164,19 @@ impl<'a> Trial<'a> {
         let log = format!("{}/audit.log", self.cluster.settings.audit.log_directory);
         let audit_id = format!("kubezt-{}", self.unique);
         audit::record(self.client, &log, &audit_id, |read| self.fleet.nodes.read(node, read)).await
+    }
+}
+
+/// Tries again while a server that was started a moment ago does not answer yet.
+async fn patiently<F: Future<Output = Result<Tried, String>>>(
+    attempt: impl Fn() -> F,
+) -> Result<Tried, String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(250)).await,
+            result => return result,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A cluster that is looked at: nodes connected, facts gathered, what is due assessed.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,8 +69,11 @@ pub fn target(context: &Context, node: &NodeSpec) -> Target {
 }
 
 /// Connects to the nodes; `desired` and `root` are at hand already.
-pub async fn connect(context: &Context, program: Arc<NodeProgram>) -> (Nodes, Vec<NodeFailure>) {
-    Nodes::connect(targets(context), program).await
+pub fn connect(
+    context: &Context,
+    program: Arc<NodeProgram>,
+) -> impl Future<Output = (Nodes, Vec<NodeFailure>)> + Send + use<> {
+    Nodes::connect(targets(context), program)
 }
 
 impl Session {

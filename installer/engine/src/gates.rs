@@ -9,13 +9,13 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::{ApiClient, object_path};
-use crate::probes::pods::{Ground, Trial};
+use crate::probes::pods::{Attempt, Ground, Pair, Trial};
 
-/// How often a gate looks again.
-const POLL: Duration = Duration::from_millis(250);
+/// How often a gate looks again: each look is work, and a record in the audit log.
+const POLL: Duration = Duration::from_millis(500);
 
 /// Kinds whose size is waited for.
-const WORKLOADS: [&str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
+pub(crate) const WORKLOADS: [&str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
 
 /// Waits until the gate is open.
 ///
@@ -103,7 +103,9 @@ async fn workloads_missing(client: &ApiClient, desired: &Desired) -> Option<Stri
             Err(error) => missing.push(error.to_string()),
         }
     }
-    missing.extend(control_plane_missing(client, &desired.cluster).await);
+    if missing.is_empty() {
+        missing = control_plane_missing(client, &desired.cluster).await;
+    }
     (!missing.is_empty()).then(|| missing.join("; "))
 }
 
@@ -173,9 +175,10 @@ async fn pods_talk(
         .await
         .map_err(|error| error.to_string())?;
     let result = async {
-        ground.allow().await.map_err(|error| error.to_string())?;
-        ground.listen(far, timeout).await?;
-        ground.connect("client", near, None, timeout.min(Duration::from_secs(90)), timeout).await
+        let patience = timeout.min(Duration::from_secs(90));
+        ground.start(Pair::Listed, near, far, patience + timeout).await?;
+        ground.listens(Pair::Listed, timeout).await?;
+        ground.outcome(Pair::Listed, Attempt::Connect, patience).await
     }
     .await;
     let cleared = ground.clear().await;

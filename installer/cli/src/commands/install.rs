@@ -1,13 +1,16 @@
 //! `kubezt install`
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kubezt_controls::Probe;
 use kubezt_engine::executor::{self, Outcome, Sink};
 use kubezt_engine::journal::Journal;
 use kubezt_engine::link::session::operator_name;
-use kubezt_model::event::Event;
-use kubezt_model::plan::{Gate, Operation, Plan};
+use kubezt_model::event::{Event, StepResult};
+use kubezt_model::plan::{Gate, Operation, Plan, Step, StepId};
+use kubezt_plan::steps::NODE_OBJECTS;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::look;
@@ -16,6 +19,7 @@ use crate::args::InstallArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::probing::{self, Probed};
 use crate::progress;
 use crate::session::Session;
 
@@ -34,7 +38,18 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
         plan.steps.retain(|step| !matches!(step.operation, Operation::Gate { gate: Gate::PodsTalk, .. }));
     }
     let sink = progress::sink(arguments.output, printer);
-    let outcome = execute(&context, &plan, &session, sink).await?;
+    let (applied, all_applied) = watch::channel(false);
+    let executing = execute(&context, &plan, &session, announcing(&plan, applied, sink));
+    let probing = probe_when(all_applied, &context, &session);
+    tokio::pin!(executing, probing);
+    let mut probed = None;
+    let outcome = tokio::select! {
+        outcome = &mut executing => outcome?,
+        early = &mut probing, if !arguments.no_verify => {
+            probed = Some(early);
+            executing.await?
+        }
+    };
     if !outcome.is_complete() || !session.failures.is_empty() {
         return Err(incomplete(&outcome, &session));
     }
@@ -44,7 +59,48 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
     if arguments.no_verify {
         return Ok(());
     }
-    verify::judge_and_report(&context, &session.fleet, &reports, verify::Detail::default(), printer).await
+    let probes = async {
+        match probed {
+            Some(probed) => probed,
+            None => probing.await,
+        }
+    };
+    verify::judge_and_report(&context, &session.fleet, &reports, probes, false, printer).await
+}
+
+/// Passes events on and tells when everything is on the nodes and in the API that probes need. What is left then is to
+/// wait for nodes and workloads, which goes well with trying behaviour.
+fn announcing(plan: &Plan, applied: watch::Sender<bool>, sink: Sink) -> Sink {
+    let needed = |step: &&Step| match &step.operation {
+        Operation::Gate { .. } => false,
+        // Labels come after a gate, since a node has to register before it has any.
+        Operation::Apply { manifests } => manifests.name != NODE_OBJECTS,
+        Operation::Node { .. } | Operation::Certificates { .. } => true,
+    };
+    let left: BTreeSet<StepId> = plan.steps.iter().filter(needed).map(|step| step.id.clone()).collect();
+    applied.send_replace(left.is_empty());
+    let left = Mutex::new(left);
+    Arc::new(move |event| {
+        if let Event::StepFinished { step, result, .. } = &event
+            && matches!(result, StepResult::Changed(_) | StepResult::Unchanged)
+        {
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            if left.remove(step) && left.is_empty() {
+                applied.send_replace(true);
+            }
+        }
+        sink(event);
+    })
+}
+
+/// Probes once everything was applied; `None` where the run ends before that.
+async fn probe_when(
+    mut applied: watch::Receiver<bool>,
+    context: &Context,
+    session: &Session,
+) -> Option<Probed> {
+    applied.wait_for(|all| *all).await.ok()?;
+    Some(probing::run(context, &session.fleet).await)
 }
 
 /// Whether verification lets a pod reach a pod on another node by its Service name.

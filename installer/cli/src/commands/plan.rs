@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kubezt_engine::link::NodeProgram;
 use kubezt_model::plan::{Plan, Step};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::{Output, PassphraseArgs, PlanArgs};
 use crate::assemble::assemble;
@@ -36,13 +37,12 @@ pub async fn look(
     passphrase: &PassphraseArgs,
     printer: Printer,
 ) -> Result<(Plan, Session), Failure> {
-    let secrets = context.secrets(passphrase, printer)?;
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
-    let (assembled, (nodes, failures)) = tokio::join!(
-        assemble(context, &secrets.encryption_key, &program, printer),
-        connect(context, Arc::clone(&program))
-    );
-    let assembled = assembled?;
+    let connecting = AbortOnDropHandle::new(tokio::spawn(connect(context, Arc::clone(&program))));
+    // Deriving the key that seals the secrets is meant to take long.
+    let secrets = tokio::task::block_in_place(|| context.secrets(passphrase, printer))?;
+    let assembled = assemble(context, &secrets.encryption_key, &program, printer).await?;
+    let (nodes, failures) = connecting.await.map_err(Failure::environment)?;
     let session =
         Session::open(context, nodes, failures, assembled.desired, assembled.blobs, Some(secrets.root))
             .await?;

@@ -1,5 +1,6 @@
 //! `kubezt probe`: what runs in probe pods. Answers by exit status and one line.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, lookup_host};
@@ -10,14 +11,18 @@ use crate::failure::Failure;
 use crate::printer::Printer;
 
 /// A single attempt takes no longer.
-const ATTEMPT: Duration = Duration::from_secs(2);
+const ATTEMPT: Duration = Duration::from_secs(1);
 
 /// Runs a probe command.
 pub async fn run(arguments: ProbeArgs, printer: &Printer) -> Result<(), Failure> {
     match arguments.command {
         ProbeCommand::Listen { port } => listen(port).await,
+        ProbeCommand::Resolve { target, seconds } => {
+            let resolved = || async { resolve(&target).await.map(drop) };
+            persist(&target, Duration::from_secs(seconds), printer, resolved).await
+        }
         ProbeCommand::Connect { target, seconds } => {
-            connect(&target, Duration::from_secs(seconds), printer).await
+            persist(&target, Duration::from_secs(seconds), printer, || connect(&target)).await
         }
     }
 }
@@ -41,12 +46,21 @@ async fn listen(port: u16) -> Result<(), Failure> {
     }
 }
 
-async fn connect(target: &str, patience: Duration, printer: &Printer) -> Result<(), Failure> {
+/// Tries until it succeeds or `patience` is over; one line says how it ended.
+async fn persist<F>(
+    target: &str,
+    patience: Duration,
+    printer: &Printer,
+    attempt: impl Fn() -> F,
+) -> Result<(), Failure>
+where
+    F: Future<Output = std::io::Result<()>>,
+{
     let deadline = Instant::now() + patience;
     loop {
-        let why = match timeout(ATTEMPT, attempt(target)).await {
+        let why = match timeout(ATTEMPT, attempt()).await {
             Ok(Ok(())) => {
-                printer.line(&format!("connected to {target}"));
+                printer.line(&format!("{target}: success"));
                 return Ok(());
             }
             Ok(Err(error)) => error.to_string(),
@@ -59,13 +73,21 @@ async fn connect(target: &str, patience: Duration, printer: &Printer) -> Result<
     }
 }
 
-async fn attempt(target: &str) -> std::io::Result<()> {
-    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for address in lookup_host(target).await? {
+async fn resolve(target: &str) -> std::io::Result<Vec<std::net::SocketAddr>> {
+    let addresses: Vec<_> = lookup_host(target).await?.collect();
+    match addresses.is_empty() {
+        true => Err(std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address")),
+        false => Ok(addresses),
+    }
+}
+
+async fn connect(target: &str) -> std::io::Result<()> {
+    let mut result = Ok(());
+    for address in resolve(target).await? {
         match TcpStream::connect(address).await {
             Ok(_) => return Ok(()),
-            Err(error) => last = error,
+            Err(error) => result = Err(error),
         }
     }
-    Err(last)
+    result
 }

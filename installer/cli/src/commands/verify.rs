@@ -1,6 +1,7 @@
 //! `kubezt verify`
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,23 +17,8 @@ use crate::assemble;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::probing;
+use crate::probing::{self, Probed};
 use crate::session::{Session, connect};
-
-/// How much of the verification is done and shown.
-#[derive(Debug, Clone, Copy)]
-pub struct Detail {
-    /// Whether behaviour is tried as well.
-    pub probes: bool,
-    /// Whether passed requirements are shown.
-    pub all: bool,
-}
-
-impl Default for Detail {
-    fn default() -> Self {
-        Self { probes: true, all: false }
-    }
-}
 
 /// Report files to write.
 #[derive(Debug, Clone, Default)]
@@ -68,24 +54,29 @@ pub async fn run(arguments: VerifyArgs, printer: Printer) -> Result<(), Failure>
     for failure in &session.failures {
         printer.note(&format!("warning: {failure}"));
     }
-    let detail = Detail { probes: !arguments.no_probes, all: arguments.all };
-    judge_and_report(&context, &session.fleet, &reports, detail, printer).await
+    let probes = async {
+        let wanted = !arguments.no_probes;
+        if wanted { Some(probing::run(&context, &session.fleet).await) } else { None }
+    };
+    judge_and_report(&context, &session.fleet, &reports, probes, arguments.all, printer).await
 }
 
-/// Gathers evidence, judges it, prints the table, writes the reports.
+/// Gathers evidence, judges it, prints the table, writes the reports. `probes` are the behaviour that is or was tried;
+/// `None` leaves it out. `all` shows what passed too.
 pub async fn judge_and_report(
     context: &Context,
     fleet: &RemoteFleet,
     reports: &Reports,
-    detail: Detail,
+    probes: impl Future<Output = Option<Probed>>,
+    all: bool,
     printer: Printer,
 ) -> Result<(), Failure> {
-    let evidence = gather(context, fleet, detail.probes).await;
+    let (evidence, probed) = gather(context, fleet, probes).await;
     let mut findings = kubezt_controls::judge(&context.library, &context.cluster, &evidence);
-    if !detail.probes {
+    if !probed {
         findings.retain(|finding| finding.method == kubezt_model::finding::Method::Check);
     }
-    printer.text(&report::table(&context.library, &context.cluster, &findings, detail.all));
+    printer.text(&report::table(&context.library, &context.cluster, &findings, all));
     let now = jiff::Timestamp::now();
     for file in &reports.json {
         let text = report::json(&context.library, &context.cluster, &findings, now);
@@ -100,7 +91,12 @@ pub async fn judge_and_report(
     }
 }
 
-async fn gather(context: &Context, fleet: &RemoteFleet, probes: bool) -> Evidence {
+/// Answers with the evidence and whether behaviour was tried.
+async fn gather(
+    context: &Context,
+    fleet: &RemoteFleet,
+    probes: impl Future<Output = Option<Probed>>,
+) -> (Evidence, bool) {
     let now = jiff::Timestamp::now();
     let reads = context
         .cluster
@@ -108,11 +104,27 @@ async fn gather(context: &Context, fleet: &RemoteFleet, probes: bool) -> Evidenc
         .iter()
         .map(|node| (node.name.clone(), kubezt_controls::reads(&context.library, &context.cluster, node)))
         .collect();
-    // Probes make and remove a namespace of their own; objects are listed before, so that they do not judge it.
-    let ((facts, _), (objects, server_version)) =
-        tokio::join!(fleet.nodes.gather(reads, now), list(context, fleet));
-    let probes = if probes { probing::run(context, fleet).await } else { Vec::new() };
-    Evidence { facts, objects, probes, today: now.to_zoned(jiff::tz::TimeZone::UTC).date(), server_version }
+    let ((facts, _), (mut objects, server_version), probed) =
+        tokio::join!(fleet.nodes.gather(reads, now), list(context, fleet), probes);
+    let tried = probed.is_some();
+    let Probed { outcomes: probes, namespace } = probed.unwrap_or_default();
+    // What was made to be tried is nobody's workload.
+    if let Some(namespace) = namespace {
+        for items in objects.values_mut().flatten() {
+            items.retain(|object| !belongs_to(object, &namespace));
+        }
+    }
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    (Evidence { facts, objects, probes, today, server_version }, tried)
+}
+
+/// Whether an object is this namespace or in it.
+fn belongs_to(object: &Value, namespace: &str) -> bool {
+    let metadata = |key: &str| object.pointer("/metadata")?.get(key)?.as_str();
+    match metadata("namespace") {
+        Some(of) => of == namespace,
+        None => metadata("name") == Some(namespace),
+    }
 }
 
 /// Lists every kind of object the checks look at, once each.

@@ -1,7 +1,7 @@
 //! Pods that try the data path. They run kubezt's own image, so nothing foreign has to be on the nodes, and answer
 //! by their exit status.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use kubezt_model::NodeName;
@@ -12,7 +12,10 @@ use crate::api::{ApiClient, ApiError};
 /// Label of every namespace made for a probe: what a killed run left behind is found by it.
 pub const PROBE_LABEL: &str = "kubezt.dev/probe";
 
-/// Port the listening pod takes.
+/// How often a pod is looked at again: each look is work, and a record in the audit log.
+const POLL: Duration = Duration::from_millis(400);
+
+/// Port that listening pods take.
 const PORT: u16 = 8080;
 
 /// How long a namespace may lack its default service account. A controller manager that was just replaced first waits
@@ -28,12 +31,57 @@ pub struct Ground<'a> {
     domain: String,
 }
 
-/// How a trial ended.
+/// A pair of pods on two nodes: one listens behind a name, the other one connects to it all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pair {
+    /// A policy allows its traffic.
+    Listed,
+    /// No policy says anything about it.
+    Unlisted,
+}
+
+impl Pair {
+    const fn server(self) -> &'static str {
+        match self {
+            Self::Listed => "listed-server",
+            Self::Unlisted => "unlisted-server",
+        }
+    }
+
+    const fn client(self) -> &'static str {
+        match self {
+            Self::Listed => "listed-client",
+            Self::Unlisted => "unlisted-client",
+        }
+    }
+}
+
+/// What the connecting pod does, each in a container of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// Resolve the server's name. It resolves once the server is ready, since that is when it is published.
+    Resolve,
+    /// Connect to the server by its name.
+    Connect,
+}
+
+impl Attempt {
+    const ALL: [Self; 2] = [Self::Resolve, Self::Connect];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+        }
+    }
+}
+
+/// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trial {
-    /// The pod did what it was told.
+    /// It did what it was to do.
     Succeeded,
-    /// The pod ran and did not manage; what it said.
+    /// It ran and did not manage; what it said.
     Refused(String),
 }
 
@@ -72,11 +120,14 @@ impl<'a> Ground<'a> {
         self.client.delete(&format!("/api/v1/namespaces/{}", self.namespace)).await
     }
 
-    /// A pod of this probe on a node, as restricted as Pod Security demands.
-    fn pod(&self, name: &str, node: &NodeName, arguments: &[String]) -> Value {
+    /// A pod of this probe on a node, as restricted as Pod Security demands, with a label and with containers of these
+    /// names and arguments.
+    fn pod(&self, name: &str, app: &str, node: &NodeName, containers: &[(&str, Vec<String>)]) -> Value {
+        let containers: Vec<Value> =
+            containers.iter().map(|(name, arguments)| self.container(name, arguments)).collect();
         json!({
             "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": self.namespace, "labels": {"app": name}},
+            "metadata": {"name": name, "namespace": self.namespace, "labels": {"app": app}},
             "spec": {
                 "nodeName": node.as_str(),
                 "restartPolicy": "Never",
@@ -88,99 +139,125 @@ impl<'a> Ground<'a> {
                     "seccompProfile": {"type": "RuntimeDefault"},
                 },
                 "tolerations": [{"operator": "Exists"}],
-                "containers": [{
-                    "name": "probe",
-                    "image": self.image,
-                    "imagePullPolicy": "IfNotPresent",
-                    "args": arguments,
-                    "terminationMessagePolicy": "FallbackToLogsOnError",
-                    "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "500m", "memory": "64Mi"}},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                }],
+                "containers": containers,
             },
         })
     }
 
-    /// Starts a listening pod behind a Service of the name `server` and answers with the pod's address.
-    ///
-    /// # Errors
-    /// The API refuses, or the pod does not run in time.
-    pub async fn listen(&self, node: &NodeName, timeout: Duration) -> Result<IpAddr, String> {
-        let arguments = ["probe", "listen", "--port", &PORT.to_string()].map(str::to_owned);
-        let service = json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": "server", "namespace": self.namespace},
-            "spec": {"selector": {"app": "server"}, "ports": [{"port": PORT, "targetPort": PORT}]},
-        });
-        self.client.create(&service).await.map_err(|error| error.to_string())?;
-        self.create_pod(&self.pod("server", node, &arguments)).await?;
-        self.wait("server", timeout, |pod| {
-            let running = pod.pointer("/status/phase").and_then(Value::as_str) == Some("Running");
-            let address = pod.pointer("/status/podIP").and_then(Value::as_str)?.parse().ok()?;
-            running.then_some(address)
+    fn container(&self, name: &str, arguments: &[String]) -> Value {
+        json!({
+            "name": name,
+            "image": self.image,
+            "imagePullPolicy": "IfNotPresent",
+            "args": arguments,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "500m", "memory": "64Mi"}},
+            "securityContext": {
+                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            },
         })
-        .await
     }
 
-    /// Lets a pod on a node connect to an address, or to the Service by name.
+    /// Starts a pair of pods that makes both attempts, each for so long at most; the first policy of the namespace is
+    /// made before the pods it is for.
     ///
     /// # Errors
-    /// The API refuses, or the pod does not end in time.
-    pub async fn connect(
+    /// The API refuses.
+    pub async fn start(
         &self,
-        name: &str,
-        node: &NodeName,
-        target: Option<IpAddr>,
+        pair: Pair,
+        near: &NodeName,
+        far: &NodeName,
+        patience: Duration,
+    ) -> Result<(), String> {
+        let server = pair.server();
+        if pair == Pair::Listed {
+            self.client.create(&self.policy()).await.map_err(|error| error.to_string())?;
+        }
+        // Its name leads to the pod's own address.
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": server, "namespace": self.namespace},
+            "spec": {"clusterIP": "None", "selector": {"app": server}, "ports": [{"port": PORT}]},
+        });
+        self.client.create(&service).await.map_err(|error| error.to_string())?;
+        let listen = ["probe", "listen", "--port", &PORT.to_string()].map(str::to_owned).to_vec();
+        let mut listening = self.pod(server, server, far, &[("listen", listen)]);
+        // Asked by kubelet from the node itself, which policies let through: what is ready does listen.
+        listening["spec"]["containers"][0]["readinessProbe"] =
+            json!({"tcpSocket": {"port": PORT}, "periodSeconds": 1});
+        let target = format!("{server}.{}.svc.{}:{PORT}", self.namespace, self.domain);
+        let seconds = patience.as_secs().to_string();
+        let containers = Attempt::ALL.map(|attempt| {
+            let name = attempt.name();
+            (name, ["probe", name, &target, "--seconds", &seconds].map(str::to_owned).to_vec())
+        });
+        let connecting = self.pod(pair.client(), pair.client(), near, &containers);
+        tokio::try_join!(self.create_pod(&listening), self.create_pod(&connecting)).map(drop)
+    }
+
+    /// Waits until the listening pod is ready.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub async fn listens(&self, pair: Pair, timeout: Duration) -> Result<(), String> {
+        let ready = |pod: &Value| pod.pointer("/status/containerStatuses/0/ready")?.as_bool()?.then_some(());
+        self.wait(pair.server(), timeout, ready).await
+    }
+
+    /// Lets one more pod of the pair connect to the server's address, for so long at most, and waits until it has ended.
+    ///
+    /// # Errors
+    /// The API refuses, or a pod does not run in time.
+    pub async fn connect_by_address(
+        &self,
+        pair: Pair,
+        near: &NodeName,
         patience: Duration,
         timeout: Duration,
     ) -> Result<Trial, String> {
-        let host = target.map_or_else(
-            || format!("server.{}.svc.{}", self.namespace, self.domain),
-            |address| match address {
-                IpAddr::V4(address) => address.to_string(),
-                IpAddr::V6(address) => format!("[{address}]"),
-            },
-        );
+        let address = |pod: &Value| pod.pointer("/status/podIP")?.as_str()?.parse().ok();
+        let server: IpAddr = self.wait(pair.server(), timeout, address).await?;
+        let target = SocketAddr::new(server, PORT).to_string();
         let seconds = patience.as_secs().to_string();
-        let target = format!("{host}:{PORT}");
-        let arguments = ["probe", "connect", &target, "--seconds", &seconds].map(str::to_owned);
-        self.create_pod(&self.pod(name, node, &arguments)).await?;
-        self.wait(name, timeout, |pod| {
-            let said = || {
-                pod.pointer("/status/containerStatuses/0/state/terminated/message")
-                    .and_then(Value::as_str)
-                    .unwrap_or("no word")
-                    .trim()
-                    .to_owned()
-            };
-            match pod.pointer("/status/phase").and_then(Value::as_str) {
-                Some("Succeeded") => Some(Trial::Succeeded),
-                Some("Failed") => Some(Trial::Refused(said())),
-                _ => None,
-            }
-        })
-        .await
+        let connect = ["probe", "connect", &target, "--seconds", &seconds].map(str::to_owned).to_vec();
+        let name = format!("{}-by-address", pair.client());
+        let containers = [(Attempt::Connect.name(), connect)];
+        self.create_pod(&self.pod(&name, pair.client(), near, &containers)).await?;
+        self.wait(&name, timeout, |pod| trial(pod, Attempt::Connect)).await
     }
 
-    /// Allows the namespace's pods to talk to each other.
+    /// How an attempt has ended by now; `None` while it goes on.
     ///
     /// # Errors
-    /// The API refuses or does not answer.
-    pub async fn allow(&self) -> Result<(), ApiError> {
-        let policy = json!({
+    /// The pod is not shown by the API.
+    pub async fn outcome_so_far(&self, pair: Pair, attempt: Attempt) -> Result<Option<Trial>, String> {
+        self.wait(pair.client(), Duration::ZERO, |pod| Some(trial(pod, attempt))).await
+    }
+
+    /// How an attempt ends.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn outcome(&self, pair: Pair, attempt: Attempt, timeout: Duration) -> Result<Trial, String> {
+        self.wait(pair.client(), timeout, |pod| trial(pod, attempt)).await
+    }
+
+    /// Allows the listed pair, and nobody else, to talk to each other.
+    fn policy(&self) -> Value {
+        let apps = [Pair::Listed.server(), Pair::Listed.client()];
+        let listed = json!({"matchExpressions": [{"key": "app", "operator": "In", "values": apps}]});
+        json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": {"name": "allow-each-other", "namespace": self.namespace},
+            "metadata": {"name": "listed", "namespace": self.namespace},
             "spec": {
-                "podSelector": {},
+                "podSelector": listed,
                 "policyTypes": ["Ingress", "Egress"],
-                "ingress": [{"from": [{"podSelector": {}}]}],
-                "egress": [{"to": [{"podSelector": {}}]}],
+                "ingress": [{"from": [{"podSelector": listed}]}],
+                "egress": [{"to": [{"podSelector": listed}]}],
             },
-        });
-        self.client.create(&policy).await.map(|_| ())
+        })
     }
 
     /// Whether the API would admit this change to a harmless pod; nothing is stored.
@@ -192,7 +269,7 @@ impl<'a> Ground<'a> {
         node: &NodeName,
         change: impl FnOnce(&mut Value),
     ) -> Result<Result<(), String>, ApiError> {
-        let mut pod = self.pod("trial", node, &["probe".to_owned()]);
+        let mut pod = self.pod("trial", "trial", node, &[("trial", Vec::new())]);
         change(&mut pod);
         let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", self.namespace);
         let body = serde_json::to_vec(&pod).map_err(|error| ApiError::Setup(error.to_string()))?;
@@ -250,9 +327,19 @@ impl<'a> Ground<'a> {
                     timeout.as_secs()
                 ));
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(POLL).await;
         }
     }
+}
+
+fn trial(pod: &Value, attempt: Attempt) -> Option<Trial> {
+    let statuses = pod.pointer("/status/containerStatuses")?.as_array()?;
+    let status = statuses.iter().find(|status| status["name"] == attempt.name())?;
+    let ended = status.pointer("/state/terminated")?;
+    if ended["exitCode"] == 0 {
+        return Some(Trial::Succeeded);
+    }
+    Some(Trial::Refused(ended["message"].as_str().unwrap_or("no word").trim().to_owned()))
 }
 
 fn is_young_namespace(error: &ApiError) -> bool {
