@@ -8,10 +8,11 @@ use std::time::Duration;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::desired::{AuthorityKind, Desired, ManifestSet};
 use kubezt_model::event::Event;
+use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::{Gate, Operation, Step};
 use kubezt_model::{Digest, NodeName};
 use kubezt_pki::RootAuthority;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::api::{ApiClient, Dialler};
 use crate::certificates::{Authorities, Issuer};
@@ -116,27 +117,105 @@ impl RemoteFleet {
         actions: &[Action],
         report: &(dyn Fn(String) + Sync),
     ) -> Result<usize, String> {
-        let wanted: BTreeSet<Digest> = actions.iter().filter_map(blob_of).collect();
-        self.upload(node, wanted.into_iter().collect(), report).await?;
+        let blobs: Vec<Digest> = actions.iter().filter_map(blob_of).collect();
+        if blobs.is_empty() {
+            return self.apply_actions(node, actions, report).await;
+        }
+        let (sender, arrived) = mpsc::unbounded_channel();
+        // Images could not be seen while the runtime did not run; by now it does, and what it has need not be sent.
+        let imported = self.imported(node, actions).await?;
+        let (at_hand, blobs): (Vec<Digest>, Vec<Digest>) =
+            blobs.into_iter().partition(|digest| imported.contains(digest));
+        for digest in at_hand {
+            let _ = sender.send(digest);
+        }
+        let uploading = self.upload(node, blobs, sender, report);
+        let (uploaded, applied) =
+            tokio::join!(uploading, self.apply_as_they_arrive(node, actions, arrived, report));
+        uploaded?;
+        applied
+    }
+
+    /// Archives of the images among these actions that the node's runtime has imported.
+    async fn imported(&self, node: &NodeName, actions: &[Action]) -> Result<BTreeSet<Digest>, String> {
+        let reads: Vec<Read> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::ImportImage { reference, .. } => Some(Read::Image { reference: reference.clone() }),
+                _ => None,
+            })
+            .collect();
+        if reads.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let link = self.nodes.connection(node)?.link();
+        let readings = link.gather(reads).await.map_err(|error| crate::api::chain(&error))?;
+        let archive = |reading: Reading| match reading {
+            Reading::Image(image) if image.pinned => image.archive,
+            _ => None,
+        };
+        Ok(readings.into_iter().filter_map(|(_, reading)| archive(reading)).collect())
+    }
+
+    async fn apply_actions(
+        &self,
+        node: &NodeName,
+        actions: &[Action],
+        report: &(dyn Fn(String) + Sync),
+    ) -> Result<usize, String> {
         let outcomes = self.nodes.apply_with_progress(node, actions.to_vec(), report).await?;
         Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Changed { .. })).count())
     }
 
-    /// Sends the blobs the node lacks, one after the other: they share one connection.
+    /// Applies actions in order, each once its blob is there, so that the node works while the next blob is sent.
+    async fn apply_as_they_arrive(
+        &self,
+        node: &NodeName,
+        actions: &[Action],
+        mut arrived: mpsc::UnboundedReceiver<Digest>,
+        report: &(dyn Fn(String) + Sync),
+    ) -> Result<usize, String> {
+        let mut present = BTreeSet::new();
+        let mut left = actions;
+        let mut changed = 0;
+        while !left.is_empty() {
+            while let Ok(digest) = arrived.try_recv() {
+                present.insert(digest);
+            }
+            let lacks = |action: &Action| blob_of(action).is_some_and(|digest| !present.contains(&digest));
+            let ready = left.iter().position(lacks).unwrap_or(left.len());
+            if ready > 0 {
+                changed += self.apply_actions(node, &left[..ready], report).await?;
+                left = &left[ready..];
+            } else if let Some(digest) = arrived.recv().await {
+                present.insert(digest);
+            } else {
+                // The transfer failed, and its own error says why.
+                return Err("a blob did not come".to_owned());
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Sends the blobs the node lacks, one after the other: they share one connection. Each is announced once it is there.
     async fn upload(
         &self,
         node: &NodeName,
         digests: Vec<Digest>,
+        arrived: mpsc::UnboundedSender<Digest>,
         report: &(dyn Fn(String) + Sync),
     ) -> Result<(), String> {
-        if digests.is_empty() {
-            return Ok(());
-        }
         let _turn = self.uploads.acquire().await.map_err(|error| error.to_string())?;
         let link = self.nodes.connection(node)?.link();
-        let missing = link.missing(digests).await.map_err(|error| crate::api::chain(&error))?;
+        let mut missing = link.missing(digests.clone()).await.map_err(|error| crate::api::chain(&error))?;
+        // In the order they are used.
+        missing.sort_by_key(|blob| digests.iter().position(|digest| *digest == blob.digest));
+        for digest in digests.iter().filter(|digest| missing.iter().all(|blob| blob.digest != **digest)) {
+            let _ = arrived.send(*digest);
+        }
         let count = missing.len();
         for (position, blob) in missing.into_iter().enumerate() {
+            let digest = blob.digest;
             let source = self
                 .blobs
                 .get(&blob.digest)
@@ -147,6 +226,10 @@ impl RemoteFleet {
             })
             .await
             .map_err(|error| crate::api::chain(&error))?;
+            // Nobody waits for it any more where applying has failed.
+            if arrived.send(digest).is_err() {
+                break;
+            }
         }
         Ok(())
     }

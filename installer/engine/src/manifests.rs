@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use kubezt_plan::Due;
 use kubezt_plan::assess::object_name;
 use serde_json::Value;
 
 use crate::api::{ApiClient, ApiError, object_path};
+use crate::gates::WORKLOADS;
 
 /// Objects looked at side by side; they share one HTTP/2 connection.
 const CONCURRENCY: usize = 16;
@@ -76,29 +77,56 @@ fn first_difference(live: &Value, wanted: &Value, path: &str) -> Option<String> 
     Some(format!("{} differs", path.trim_start_matches('.')))
 }
 
-/// Applies objects in order.
+/// Applies objects side by side: first what pods are refused or stuck without, then workloads, since they take longest to
+/// start, and beside them the rest.
 ///
 /// # Errors
-/// An object that is refused for a reason that does not settle, with its name.
+/// The first object that is refused for a reason that does not settle, with its name.
 pub async fn apply(
     client: &ApiClient,
     objects: &[Value],
     waiting: &(dyn Fn(String) + Sync),
 ) -> Result<(), String> {
-    for object in objects {
-        let deadline = tokio::time::Instant::now() + SETTLING;
-        loop {
-            match client.apply(object, false).await {
-                Ok(_) => break,
-                Err(error) if settles(&error) && tokio::time::Instant::now() < deadline => {
-                    waiting(format!("{}: {error}", object_name(object)));
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
-                Err(error) => return Err(format!("apply {}: {error}", object_name(object))),
-            }
-        }
+    let kind = |object: &&Value| object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (needed, mut others): (Vec<&Value>, Vec<&Value>) =
+        objects.iter().partition(|object| NEEDED_BY_PODS.contains(&kind(object).as_str()));
+    others.sort_by_key(|object| !WORKLOADS.contains(&kind(object).as_str()));
+    for stage in [needed, others] {
+        let applied: Vec<_> = stage.into_iter().map(|object| apply_one(client, object, waiting)).collect();
+        futures::stream::iter(applied).buffer_unordered(CONCURRENCY).try_collect::<()>().await?;
     }
     Ok(())
+}
+
+/// Without these, pods are refused, or wait for longer and longer until they are looked for again.
+const NEEDED_BY_PODS: [&str; 9] = [
+    "Namespace",
+    "ServiceAccount",
+    "ConfigMap",
+    "Secret",
+    "PriorityClass",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+];
+
+async fn apply_one(
+    client: &ApiClient,
+    object: &Value,
+    waiting: &(dyn Fn(String) + Sync),
+) -> Result<(), String> {
+    let deadline = tokio::time::Instant::now() + SETTLING;
+    loop {
+        match client.apply(object, false).await {
+            Ok(_) => return Ok(()),
+            Err(error) if settles(&error) && tokio::time::Instant::now() < deadline => {
+                waiting(format!("{}: {error}", object_name(object)));
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(error) => return Err(format!("apply {}: {error}", object_name(object))),
+        }
+    }
 }
 
 fn settles(error: &ApiError) -> bool {

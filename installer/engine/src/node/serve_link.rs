@@ -11,8 +11,8 @@ use std::time::Duration;
 use kubezt_model::Digest;
 use kubezt_model::action::{Action, Outcome};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::OnceCell;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -58,7 +58,7 @@ where
         |source| NodeError::Network { doing: "use the link to", address: "the operator".to_owned(), source };
     writer.write_all(format!("{PREAMBLE}\n").as_bytes()).await.map_err(broken)?;
     let (frames, writing) = FrameWriter::start(writer, None);
-    let node = Arc::new(Node { root, frames, operator: OnceCell::new(), applying: Mutex::new(None) });
+    let node = Arc::new(Node { root, frames, operator: OnceCell::new(), lock: OnceCell::new() });
     node.send(0, Reply::Hello(hello())).await;
     let mut exchanges = Exchanges {
         node: Arc::clone(&node),
@@ -86,8 +86,8 @@ struct Node {
     root: NodeRoot,
     frames: FrameWriter,
     operator: OnceCell<String>,
-    /// One list of actions at a time, and the node's lock from the first one until the link ends.
-    applying: Mutex<Option<NodeLock>>,
+    /// The node's lock, from the first list of actions until the link ends.
+    lock: OnceCell<NodeLock>,
 }
 
 impl Node {
@@ -239,13 +239,11 @@ async fn receive(
     tokio::task::spawn_blocking(move || receiving.finish()).await.map_err(internal)?
 }
 
-/// Applies actions in order under the node's lock, and stops at the first that fails.
+/// Applies actions in order under the node's lock, and stops at the first that fails. Lists that the operator sends side
+/// by side are applied side by side: they are steps of a plan that do not need each other.
 async fn apply_all(node: &Arc<Node>, exchange: u32, actions: Vec<Action>) -> Result<(), NodeError> {
-    let mut lock = node.applying.lock().await;
-    if lock.is_none() {
-        let operator = node.operator.get().map_or("unknown", String::as_str);
-        *lock = Some(NodeLock::take(&node.root, operator).await?);
-    }
+    let operator = node.operator.get().map_or("unknown", String::as_str);
+    node.lock.get_or_try_init(|| NodeLock::take(&node.root, operator)).await?;
     // Progress comes from within synchronous calls; a task of its own sends it in order.
     let (events, mut queue) = unbounded_channel();
     let sender = {

@@ -16,7 +16,7 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
     let anything = nodes.iter().any(|draft| draft.operation.is_some())
         || applies.iter().any(|(_, due)| !due.is_empty())
         || !assessment.unready.is_empty();
-    let every = |what: &str| desired.nodes.iter().map(|node| StepId::on(&node.node.name, what)).collect();
+    let every = |what: &'static str| desired.nodes.iter().map(move |node| StepId::on(&node.node.name, what));
     let control_plane: Vec<StepId> =
         desired.cluster.control_plane().map(|node| StepId::on(&node.name, "kubelet")).collect();
 
@@ -29,13 +29,12 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
             // Node labels can only be set on nodes that have registered.
             _ if set.name == NODE_OBJECTS => vec![StepId::cluster("nodes-ready")],
             // The first set grants the rights the others are applied with; those do not wait for each other.
-            Some(first) if *first != id => vec![first.clone()],
+            // Pods that find no image would wait longer and longer before they look again.
+            Some(first) if *first != id => every("workload-images").chain([first.clone()]).collect(),
             _ => vec![StepId::cluster("api-ready")],
         };
         if set.name == NODE_OBJECTS {
-            let mut needs: Vec<StepId> = every("kubelet");
-            needs.extend(every("images"));
-            needs.extend(first.clone());
+            let needs = every("kubelet").chain(every("workload-images")).chain(first.clone()).collect();
             drafts.push(gate("nodes-ready", "Wait for nodes", Gate::NodesReady, needs, anything));
         }
         applied.push(id.clone());

@@ -1,7 +1,7 @@
 //! The container runtime, kubezt's own node service, and images.
 
 use kubezt_model::action::{Action, Condition};
-use kubezt_model::desired::OnChange;
+use kubezt_model::desired::{ComponentImage, OnChange};
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::Disruption;
 
@@ -35,10 +35,28 @@ pub(super) fn services(context: &NodeContext<'_>) -> Draft {
     actions.into_draft(context, "services", "Start services", needs, interrupts)
 }
 
-/// Images, imported without a registry and pinned against garbage collection.
+/// Images that files on the node name: those of static pods, and the runtime's own. Imported without a registry and
+/// pinned against garbage collection.
 pub(super) fn images(context: &NodeContext<'_>) -> Draft {
+    let actions = import(context, |image| is_named_on_node(context, image));
+    let needs = vec![context.id("services")];
+    actions.into_draft(context, "images", "Import images", needs, Disruption::None)
+}
+
+/// Images that only objects in the API name; they come after the others, while the control plane starts.
+pub(super) fn workload_images(context: &NodeContext<'_>) -> Draft {
+    let actions = import(context, |image| !is_named_on_node(context, image));
+    let needs = vec![context.id("images")];
+    actions.into_draft(context, "workload-images", "Import images of workloads", needs, Disruption::None)
+}
+
+fn is_named_on_node(context: &NodeContext<'_>, image: &ComponentImage) -> bool {
+    context.desired.files.iter().any(|file| file.body.expose().contains(&image.reference))
+}
+
+fn import(context: &NodeContext<'_>, chosen: impl Fn(&ComponentImage) -> bool) -> Actions {
     let mut actions = Actions::default();
-    for image in &context.desired.images {
+    for image in context.desired.images.iter().filter(|image| chosen(image)) {
         let why = match context.reading(&Read::Image { reference: image.reference.clone() }) {
             Reading::Image(seen) if !seen.pinned => "not pinned",
             Reading::Image(seen) if seen.archive != Some(image.digest) => "another build",
@@ -48,6 +66,5 @@ pub(super) fn images(context: &NodeContext<'_>) -> Draft {
         let action = Action::ImportImage { digest: image.digest, reference: image.reference.clone() };
         actions.add(action, "import", &image.reference, why);
     }
-    let needs = vec![context.id("services")];
-    actions.into_draft(context, "images", "Import images", needs, Disruption::None)
+    actions
 }

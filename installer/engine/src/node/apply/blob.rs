@@ -26,7 +26,7 @@ pub fn install(root: &NodeRoot, expected: Digest, name: &str, mode: Mode) -> Res
             return Ok(());
         }
         // A damaged blob would be found there again and again.
-        let _ = std::fs::remove_file(store.path(expected));
+        store.remove(expected);
         Err(NodeError::Corrupt { what: format!("blob {}", expected.short()), actual, expected })
     })?;
     Ok(Applied::changed(true))

@@ -16,12 +16,19 @@ const IMPORT_LIMIT: Duration = Duration::from_secs(900);
 const LABEL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Imports an archive from the content store, pins the image against garbage collection, and notes which archive it came
-/// from. The archive's digest is verified before it is handed over.
+/// from. The archive's digest is verified before it is handed over; once it is imported the runtime has its content, and
+/// the blob goes.
 ///
 /// # Errors
 /// [`NodeError::NoBlob`], [`NodeError::Corrupt`], [`NodeError::Command`], and [`NodeError::Unsuitable`] where the archive
 /// does not bring the reference.
 pub async fn import(root: &NodeRoot, archive: Digest, reference: &str) -> Result<Applied, NodeError> {
+    let applied = import_blob(root, archive, reference).await?;
+    BlobStore::of(root).remove(archive);
+    Ok(applied)
+}
+
+async fn import_blob(root: &NodeRoot, archive: Digest, reference: &str) -> Result<Applied, NodeError> {
     let current = |image: &ImageReading| image.pinned && image.archive == Some(archive);
     if images::find(root, reference).await?.as_ref().is_some_and(current) {
         return Ok(Applied::changed(false));
@@ -63,7 +70,7 @@ async fn verify(store: &BlobStore, expected: Digest) -> Result<(), NodeError> {
         if actual == expected {
             return Ok(());
         }
-        let _ = std::fs::remove_file(store.path(expected));
+        store.remove(expected);
         Err(NodeError::Corrupt { what: format!("image archive {}", expected.short()), actual, expected })
     });
     checked.await.unwrap_or_else(|error| Err(NodeError::Internal(error.to_string())))
