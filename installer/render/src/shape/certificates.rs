@@ -16,6 +16,7 @@ use kubezt_model::desired::{
 use super::ETCD;
 
 const PKI: &str = "/etc/kubernetes/pki";
+const SCHEDULER_PKI: &str = "/etc/kubernetes/pki/scheduler";
 const ETCD_PKI: &str = "/etc/etcd/pki";
 const KUBELET_PKI: &str = "/var/lib/kubelet/pki";
 
@@ -49,7 +50,8 @@ pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
             client("apiserver-etcd-client", etcd, "kube-apiserver-etcd-client"),
             client("front-proxy-client", AuthorityKind::FrontProxy, "front-proxy-client"),
             client("controller-manager", kubernetes, "system:kube-controller-manager"),
-            client("scheduler", kubernetes, "system:kube-scheduler"),
+            // In a folder of its own: the scheduler's pod sees that and no other key.
+            root(SCHEDULER_PKI, "scheduler", client_leaf(kubernetes, "system:kube-scheduler", &[])),
         ]);
         certificates.extend(
             ["server", "peer"]
@@ -129,6 +131,12 @@ pub fn bundles(cluster: &Cluster, node: &Node) -> Vec<DesiredBundle> {
     if node.role == Role::ControlPlane {
         bundles.extend([
             make("/etc/kubernetes/pki/front-proxy-ca.crt", Owner::root(), trusts(AuthorityKind::FrontProxy)),
+            make("/etc/kubernetes/pki/scheduler/ca.crt", Owner::root(), trusts(AuthorityKind::Kubernetes)),
+            make(
+                "/etc/kubernetes/pki/scheduler/front-proxy-ca.crt",
+                Owner::root(),
+                trusts(AuthorityKind::FrontProxy),
+            ),
             make("/etc/kubernetes/pki/etcd/ca.crt", Owner::root(), trusts(AuthorityKind::Etcd)),
             make("/etc/etcd/pki/ca.crt", etcd_owner(), trusts(AuthorityKind::Etcd)),
         ]);

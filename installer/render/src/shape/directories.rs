@@ -25,7 +25,7 @@ const EVERYWHERE: [(&str, u32); 14] = [
     ("/var/lib/kubezt", 0o700),
 ];
 
-const CONTROL_PLANE: [(&str, u32); 7] = [
+const CONTROL_PLANE: [(&str, u32); 8] = [
     ("/etc/etcd", 0o755),
     ("/etc/kubernetes/admission", 0o700),
     ("/etc/kubernetes/audit", 0o700),
@@ -33,6 +33,7 @@ const CONTROL_PLANE: [(&str, u32); 7] = [
     ("/etc/kubernetes/manifests", 0o700),
     ("/etc/kubernetes/pki/authority", 0o700),
     ("/etc/kubernetes/pki/etcd", 0o700),
+    ("/etc/kubernetes/pki/scheduler", 0o700),
 ];
 
 const OF_ETCD: [(&str, u32); 2] = [("/etc/etcd/pki", 0o700), ("/var/lib/etcd", 0o700)];
