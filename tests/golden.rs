@@ -179,6 +179,7 @@ fn holdings(node: &DesiredNode) -> String {
 fn consequence(on_change: &OnChange) -> String {
     match on_change {
         OnChange::Nothing => String::new(),
+        OnChange::ReadAtStart(pod) => format!(" (read by {pod} when it starts)"),
         OnChange::Restart(unit) => format!(" (restarts {unit})"),
         OnChange::LoadSysctls => " (is loaded)".to_owned(),
         OnChange::StaticPod(pod) => format!(" (replaces pod {pod})"),

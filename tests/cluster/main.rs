@@ -44,6 +44,7 @@ const STORIES: &[(&str, Story)] = &[
     ("renewal_under_load_fails_no_request", certificates::renewal_under_load),
     ("planted_secrets_are_nowhere", secrets::nowhere),
     ("tamperings_turn_their_requirement_red_and_install_green", tampering::red_and_green),
+    ("a_server_that_read_a_wrong_file_is_restarted", tampering::read_at_start),
     ("a_corrupted_blob_is_not_used", refusals::corrupted_blob),
     ("a_killed_install_is_resumed", killed::resumed),
     ("baseline_from_bare_nodes_is_ready_and_verified", baseline::baseline),

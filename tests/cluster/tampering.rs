@@ -228,6 +228,29 @@ pub fn red_and_green(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// The audit policy is changed, the API server starts again, and the policy is put back: every file is right, and what
+/// runs is not. The probe tells, and install mends it.
+pub fn read_at_start(world: &World) -> Result<()> {
+    let kubezt = &world.kubezt;
+    let node = world.lab.control_plane();
+    let script = "set -e; cd /etc/kubernetes/audit; cp -p policy.yaml /root/policy.yaml; \
+                  sed -i 's/level: RequestResponse/level: None/' policy.yaml";
+    world.lab.shell(node, script)?;
+    tamper::restart(&world.lab, "kube-apiserver", KUBECONFIG)?;
+    world.lab.shell(node, "mv /root/policy.yaml /etc/kubernetes/audit/policy.yaml")?;
+    let (red, said) = tamper::red(kubezt, &world.lab)?;
+    ensure!(red.iter().eq(["api-audit-content/probe"]), "{red:?}:\n{said}");
+    let plan = kubezt.run("plan", &["--exit-code"])?;
+    let why = "pod kube-apiserver  (/etc/kubernetes/audit/policy.yaml changed after it started)";
+    ensure!(plan.code == 5 && plan.stdout.contains(why), "{}", plan.stdout);
+    kubezt.succeed("install", &["--no-verify"])?;
+    let (red, said) = tamper::red(kubezt, &world.lab)?;
+    ensure!(red.is_empty(), "install did not mend {red:?}:\n{said}");
+    let plan = kubezt.run("plan", &["--exit-code"])?;
+    ensure!(plan.code == 0, "not converged after mending:\n{}", plan.stdout);
+    Ok(())
+}
+
 /// Verifies; everything expected must be red, and nothing else.
 fn expect(world: &World, kubezt: &kubezt_tests::Kubezt, tamperings: &[&[Tampering]]) -> Result<()> {
     let expected = tamper::expected(tamperings, &world.lab);

@@ -114,12 +114,8 @@ pub fn faults(world: &World) -> Vec<String> {
         faults.extend(stale.iter().map(|unit| format!("{name}: {unit} runs with older files")));
         let idle = desired.units.iter().filter(|unit| !node.is_active(unit) || !node.is_enabled(unit));
         faults.extend(idle.map(|unit| format!("{name}: {unit} does not run or is not enabled")));
-        faults.extend(
-            node.files
-                .keys()
-                .filter(|path| path.starts_with(kubezt_plan::facts::OWED_RESTARTS))
-                .map(|path| format!("{name}: {path} was left behind")),
-        );
+        let stale = node.stale_pods(desired);
+        faults.extend(stale.iter().map(|pod| format!("{name}: pod {pod} runs with older files")));
         faults.extend(certificate_faults(world, desired, node));
         faults.extend(bundle_faults(world, &nodes, desired, node));
         faults.extend(key_faults(desired, node));

@@ -91,29 +91,29 @@ fn new_programs_restart_the_units_that_run_them() {
 fn new_programs_killed_anywhere_are_resumed_to_the_same_end() {
     let before = bare(cluster::desired("stig", 2));
     assert_complete(&before, &install(&before), "before");
-    killed_anywhere(&before, &cluster::rebuilt("stig", 2));
+    killed_anywhere(&before, &cluster::rebuilt("stig", 2), 15);
 }
 
 #[test]
 fn an_install_killed_anywhere_is_resumed_to_the_same_end() {
-    killed_anywhere(&bare(cluster::desired("stig", 2)), &cluster::desired("stig", 2));
+    killed_anywhere(&bare(cluster::desired("stig", 2)), &cluster::desired("stig", 2), 15);
 }
 
 #[test]
 fn a_change_killed_anywhere_is_resumed_to_the_same_end() {
     let before = bare(cluster::desired("stig", 2));
     assert_complete(&before, &install(&before), "before");
-    killed_anywhere(&before, &cluster::changed("stig", 2));
+    killed_anywhere(&before, &cluster::changed("stig", 2), 15);
 }
 
 /// Kills a run in each of its steps, after none, one, three, half and all but one of the step's actions; the next run
-/// has to bring the world where an undisturbed one brings it.
-fn killed_anywhere(start: &World, desired: &Arc<Desired>) {
+/// has to bring the world where an undisturbed one brings it. A run of fewer than `least_steps` shows nothing.
+fn killed_anywhere(start: &World, desired: &Arc<Desired>, least_steps: usize) {
     let unbroken = start.fork(Arc::clone(desired), None);
     let (outcome, begun) = run(&unbroken);
     assert_complete(&unbroken, &outcome, "undisturbed");
     let end = EndState::of(&unbroken);
-    assert!(begun.len() > 15, "only {} steps", begun.len());
+    assert!(begun.len() >= least_steps, "only {} steps", begun.len());
     for (steps, (step, count)) in begun.iter().enumerate() {
         for actions in BTreeSet::from([0, 1, 3, count / 2, count.saturating_sub(1)]) {
             let what = format!("killed in {step} after {actions} of {count} actions");
@@ -161,6 +161,42 @@ fn a_unit_that_runs_with_older_files_is_noticed() {
         assert_eq!(faults(&world), [""; 0], "{path}");
     }
     assert_complete(&world, &install(&world), "after");
+}
+
+/// Somebody changed a file that a pod reads only when it starts, the pod was started again by whatever cause, and the
+/// file is right again, by hand or by an install that is killed: the pod is restarted, wherever the install dies.
+#[test]
+fn a_pod_that_started_with_a_wrong_file_is_restarted() {
+    const POLICY: &str = "/etc/kubernetes/audit/policy.yaml";
+    let world = bare(cluster::desired("stig", 1));
+    assert_complete(&world, &install(&world), "before");
+    let desired = Arc::clone(world.desired());
+    let wanted = &desired.nodes[0];
+    let (manifest, _) = wanted.static_pods().find(|(_, pod)| *pod == "kube-apiserver").unwrap();
+    let right = wanted.files.iter().find(|file| file.path == POLICY).unwrap();
+    let act = |action: Action| {
+        let name = &wanted.node.name;
+        lock(&world.nodes).get_mut(name).unwrap().apply(wanted, &action, world.now).unwrap();
+    };
+    let put = |text: &str| Action::PutFile {
+        path: POLICY.to_owned(),
+        mode: right.mode,
+        owner: right.owner.clone(),
+        body: SecretText::new(text.to_owned()),
+        sensitivity: right.sensitivity,
+    };
+    let restart = || Action::RestartStaticPod {
+        name: "kube-apiserver".to_owned(),
+        manifest: manifest.path.clone(),
+        timeout_seconds: 1,
+    };
+    act(put("rules: []\n"));
+    act(restart());
+    assert_eq!(faults(&world), [""; 0], "it runs with the wrong file, which is there");
+    killed_anywhere(&world, &desired, 2);
+    act(put(right.body.expose()));
+    assert_eq!(faults(&world).len(), 1, "it runs with a file that is gone");
+    killed_anywhere(&world, &desired, 1);
 }
 
 proptest! {

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kubezt_model::action::{Action, Condition, Outcome};
 use kubezt_model::desired::{DesiredNode, OnChange};
-use kubezt_model::node::{FileKind, FileReading, ImageReading, Read, Reading, UnitReading};
+use kubezt_model::node::{FileKind, FileReading, ImageReading, ProcessReading, Read, Reading, UnitReading};
 use kubezt_model::{Digest, Mode, Owner, SecretText};
 use kubezt_pki::{CertificateChain, PrivateKeyPem, PublicKey};
 
 const CONTAINERD: &str = "containerd.service";
+const KUBELET: &str = "kubelet.service";
 const UNIT_FOLDER: &str = "/etc/systemd/system";
 
 /// A file or directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct File {
     pub kind: FileKind,
     pub mode: Mode,
@@ -21,6 +22,8 @@ pub struct File {
     pub text: String,
     /// Digest of the content; of a blob only this is kept.
     pub digest: Digest,
+    /// When it changed last, on the node's clock.
+    changed: u64,
 }
 
 /// A unit that systemd knows.
@@ -32,6 +35,17 @@ struct Unit {
     loaded: Option<Digest>,
     /// What was loaded, and all files the unit reads, when it was started last.
     started: Option<(Option<Digest>, Digest)>,
+    /// When that was, on the node's clock.
+    at: u64,
+}
+
+/// A static pod that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pod {
+    /// Its manifest, and all files it read, when it was started last.
+    started: (Digest, Digest),
+    /// When that was, on the node's clock.
+    at: u64,
 }
 
 /// What a simulated node holds.
@@ -43,8 +57,11 @@ pub struct Node {
     pub modules: BTreeSet<String>,
     pub images: BTreeMap<String, Digest>,
     units: BTreeMap<String, Unit>,
+    pods: BTreeMap<String, Pod>,
     /// Restarts of running units so far.
     pub restarts: u64,
+    /// Microseconds since boot: every action takes a second.
+    clock: u64,
 }
 
 impl Node {
@@ -61,11 +78,12 @@ impl Node {
                 Some(unit) => Reading::Unit(UnitReading {
                     active: if unit.active { "active" } else { "inactive" }.to_owned(),
                     enabled: if unit.enabled { "enabled" } else { "disabled" }.to_owned(),
-                    since: 0,
+                    started: unit.at,
                     needs_reload: unit.loaded != self.definition(name),
                 }),
                 None => Reading::Missing,
             },
+            Read::Process { name } => Reading::Processes(self.process(name).into_iter().collect()),
             Read::Image { reference } => self.images.get(reference).map_or(Reading::Missing, |digest| {
                 Reading::Image(ImageReading { digest: *digest, pinned: true, archive: Some(*digest) })
             }),
@@ -92,6 +110,18 @@ impl Node {
             size: file.text.len() as u64,
             digest: is_file.then_some(file.digest),
             text: (text && is_file).then(|| SecretText::new(file.text.clone())),
+            changed: file.changed,
+        })
+    }
+
+    fn process(&self, name: &str) -> Option<ProcessReading> {
+        Some(ProcessReading {
+            pid: 1,
+            arguments: vec![name.to_owned()],
+            uid: 0,
+            started: self.pods.get(name)?.at,
+            capabilities: "0".to_owned(),
+            seccomp: 2,
         })
     }
 
@@ -110,10 +140,39 @@ impl Node {
         self.units
             .iter()
             .filter(|(name, unit)| {
-                unit.active && unit.started != Some((self.definition(name), self.files_of(desired, name)))
+                let read = self.files_of(desired, &OnChange::Restart((*name).clone()));
+                unit.active && unit.started != Some((self.definition(name), read))
             })
             .map(|(name, _)| name.clone())
             .collect()
+    }
+
+    /// Static pods that run and were started before their manifest or one of their files got its present content.
+    pub fn stale_pods(&self, desired: &DesiredNode) -> BTreeSet<String> {
+        let running = self.pods.iter();
+        let stale =
+            running.filter(|(name, pod)| Some(&pod.started) != self.pod_files(desired, name).as_ref());
+        stale.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Digests of a static pod's manifest and of what it reads when it starts; `None` where there is no manifest.
+    fn pod_files(&self, desired: &DesiredNode, pod: &str) -> Option<(Digest, Digest)> {
+        let (manifest, _) = desired.static_pods().find(|(_, name)| *name == pod)?;
+        let manifest = self.files.get(&manifest.path)?.digest;
+        Some((manifest, self.files_of(desired, &OnChange::ReadAtStart(pod.to_owned()))))
+    }
+
+    /// kubelet at work: a pod is started where there is none or its manifest is another.
+    fn run_pods(&mut self, desired: &DesiredNode) {
+        if !self.is_active(KUBELET) {
+            return;
+        }
+        for (_, name) in desired.static_pods() {
+            let Some(started) = self.pod_files(desired, name) else { continue };
+            if self.pods.get(name).is_none_or(|pod| pod.started.0 != started.0) {
+                self.pods.insert(name.to_owned(), Pod { started, at: self.clock });
+            }
+        }
     }
 
     /// Digest of the unit's file and drop-ins; `None` where it has no file.
@@ -131,16 +190,27 @@ impl Node {
         })
     }
 
-    /// Digest of every file a change of which restarts the unit.
-    fn files_of(&self, desired: &DesiredNode, unit: &str) -> Digest {
-        let wanted = OnChange::Restart(unit.to_owned());
-        let paths: BTreeSet<&String> =
-            desired.files.iter().filter(|file| file.on_change == wanted).map(|file| &file.path).collect();
+    /// Digest of every file whose change has this consequence.
+    fn files_of(&self, desired: &DesiredNode, consequence: &OnChange) -> Digest {
+        let files = desired.files.iter().filter(|file| file.on_change == *consequence);
+        let paths: BTreeSet<&String> = files.map(|file| &file.path).collect();
         digest_of(self.files.iter().filter(|(path, _)| paths.contains(path)))
     }
 
     /// Does what a real node would do.
     pub fn apply(
+        &mut self,
+        desired: &DesiredNode,
+        action: &Action,
+        now: jiff::Timestamp,
+    ) -> Result<Outcome, String> {
+        self.clock += 1_000_000;
+        let outcome = self.perform(desired, action, now)?;
+        self.run_pods(desired);
+        Ok(outcome)
+    }
+
+    fn perform(
         &mut self,
         desired: &DesiredNode,
         action: &Action,
@@ -184,6 +254,11 @@ impl Node {
                 self.bring_up(desired, name)?;
                 true
             }
+            Action::RestartStaticPod { name, .. } => {
+                self.need_unit(KUBELET)?;
+                self.pods.remove(name).ok_or_else(|| format!("{name} does not run"))?;
+                true
+            }
             Action::LoadModule { name } => self.modules.insert(name.clone()),
             Action::Wait { condition, .. } => {
                 match condition {
@@ -191,7 +266,7 @@ impl Node {
                         self.need_unit(CONTAINERD)?
                     }
                     Condition::StaticPodCurrent { manifest, .. } => {
-                        self.need_unit("kubelet.service")?;
+                        self.need_unit(KUBELET)?;
                         self.text(manifest)?;
                     }
                     other => return Err(format!("nobody simulates {}", other.describe())),
@@ -220,8 +295,14 @@ impl Node {
             return Err(format!("{path}: something else is there"));
         }
         let digest = blob.unwrap_or_else(|| Digest::of(text.as_bytes()));
-        let file = File { kind, mode, owner: owner.clone(), text: text.to_owned(), digest };
-        Ok(self.files.insert(path.to_owned(), file.clone()) != Some(file))
+        let same = |file: &File| (file.digest, file.mode, &file.owner) == (digest, mode, owner);
+        if self.files.get(path).is_some_and(same) {
+            return Ok(false);
+        }
+        let changed = self.clock;
+        let file = File { kind, mode, owner: owner.clone(), text: text.to_owned(), digest, changed };
+        self.files.insert(path.to_owned(), file);
+        Ok(true)
     }
 
     fn text(&self, path: &str) -> Result<&str, String> {
@@ -283,12 +364,14 @@ impl Node {
             .last()
             .ok_or_else(|| format!("{name} starts nothing"))?;
         self.files.get(program).ok_or_else(|| format!("{name}: there is no program {program}"))?;
-        let files = self.files_of(desired, name);
+        let files = self.files_of(desired, &OnChange::Restart(name.to_owned()));
+        let at = self.clock;
         let unit = self.units.entry(name.to_owned()).or_default();
         // A unit systemd never heard of is read now; one it knows stays as it was read, until it is told to read again.
         let loaded = *unit.loaded.get_or_insert(definition);
         unit.active = true;
         unit.started = Some((Some(loaded), files));
+        unit.at = at;
         Ok(())
     }
 }

@@ -94,6 +94,14 @@ pub fn apply(tamperings: &[Tampering], lab: &Lab, kubeconfig: &str) -> Result<()
     Ok(())
 }
 
+/// Ends the process of a static pod and waits until kubelet has started another and the control plane runs steadily.
+pub fn restart(lab: &Lab, pod: &str, kubeconfig: &str) -> Result<()> {
+    let old = pids(lab, pod)?;
+    lab.shell(lab.control_plane(), &format!("kill {old}"))?;
+    wait_for_replacement(lab, pod, &old)?;
+    wait_for_control_plane(lab, kubeconfig)
+}
+
 /// Takes back what kubezt does not own.
 pub fn take_back(tamperings: &[Tampering], lab: &Lab, kubeconfig: &str) -> Result<()> {
     for tampering in tamperings {

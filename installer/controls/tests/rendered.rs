@@ -74,6 +74,7 @@ fn take_for_real(evidence: &mut Evidence, cluster: &Cluster, desired: &DesiredNo
                     size: text.len() as u64,
                     digest: Some(Digest::of(text.as_bytes())),
                     text: with_text.then(|| file.body.clone()),
+                    changed: 0,
                 });
             }
         }
@@ -88,6 +89,7 @@ fn take_for_real(evidence: &mut Evidence, cluster: &Cluster, desired: &DesiredNo
                     size: 0,
                     digest: None,
                     text: None,
+                    changed: 0,
                 });
             }
         }
@@ -121,6 +123,7 @@ fn take_for_real(evidence: &mut Evidence, cluster: &Cluster, desired: &DesiredNo
                 size: 0,
                 digest: None,
                 text: None,
+                changed: 0,
             };
             match (read, reading) {
                 (Read::File { path, .. }, reading) if *path == directory.path => {

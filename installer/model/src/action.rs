@@ -104,6 +104,15 @@ pub enum Action {
         /// Unit name.
         name: String,
     },
+    /// End the container of a static pod, which kubelet starts again, and wait for the new process.
+    RestartStaticPod {
+        /// Static pod and executable name.
+        name: String,
+        /// Absolute path of the manifest.
+        manifest: String,
+        /// How long the new process may take, in seconds.
+        timeout_seconds: u32,
+    },
     /// Wait until something holds.
     Wait {
         /// What.
@@ -155,6 +164,7 @@ impl Action {
             Self::ReloadUnits => "reload unit files".to_owned(),
             Self::StartUnit { name } => format!("enable and start {name}"),
             Self::RestartUnit { name } => format!("restart {name}"),
+            Self::RestartStaticPod { name, .. } => format!("restart pod {name}"),
             Self::Wait { condition, timeout_seconds } => {
                 format!("wait for {} (at most {timeout_seconds} s)", condition.describe())
             }

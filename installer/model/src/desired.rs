@@ -118,6 +118,10 @@ pub enum Sensitivity {
 pub enum OnChange {
     /// Nothing: whoever reads it notices.
     Nothing,
+    /// The static pod of this name reads it once, when it starts. Its manifest carries a digest of all such files, so
+    /// kubelet replaces the pod when they are to say something else; where only the file was wrong, the pod is
+    /// restarted.
+    ReadAtStart(String),
     /// Restart this systemd unit.
     Restart(String),
     /// Load this sysctl file.
@@ -366,6 +370,16 @@ pub struct DesiredNode {
     pub bundles: Vec<DesiredBundle>,
     /// Paths that must not exist.
     pub absent: Vec<String>,
+}
+
+impl DesiredNode {
+    /// Manifests of static pods, each with the name of its pod, which is also that of its executable.
+    pub fn static_pods(&self) -> impl Iterator<Item = (&RenderedFile, &str)> {
+        self.files.iter().filter_map(|file| match &file.on_change {
+            OnChange::StaticPod(name) => Some((file, name.as_str())),
+            _ => None,
+        })
+    }
 }
 
 /// Everything that should be true.

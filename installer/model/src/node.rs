@@ -175,6 +175,9 @@ pub struct FileReading {
     pub digest: Option<Digest>,
     /// Content, where it was asked for.
     pub text: Option<SecretText>,
+    /// When content, mode, owner or name last changed, in microseconds since boot; 0 before the boot, or where the
+    /// node's clock says it has yet to come.
+    pub changed: u64,
 }
 
 /// What a path is.
@@ -191,6 +194,9 @@ pub enum FileKind {
     Other,
 }
 
+/// Microseconds between two start times the kernel tells apart (`USER_HZ`, 100 a second everywhere).
+pub const START_STEP: u64 = 10_000;
+
 /// A running process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -201,7 +207,7 @@ pub struct ProcessReading {
     pub arguments: Vec<String>,
     /// Effective user id.
     pub uid: u32,
-    /// Start time in clock ticks since boot: tells a restarted process from the same one.
+    /// Start time in microseconds since boot, which the kernel counts in steps of [`START_STEP`].
     pub started: u64,
     /// Effective capabilities, as the kernel's hexadecimal mask.
     pub capabilities: String,
@@ -217,8 +223,8 @@ pub struct UnitReading {
     pub active: String,
     /// `UnitFileState`, such as `enabled`; empty where there is no file.
     pub enabled: String,
-    /// When it became active, in microseconds of the monotonic clock.
-    pub since: u64,
+    /// When its main process started, as [`ProcessReading::started`]; 0 where it has none.
+    pub started: u64,
     /// Whether systemd says the unit file changed on disk since it was loaded.
     pub needs_reload: bool,
 }

@@ -3,15 +3,6 @@
 use kubezt_model::desired::{DesiredNode, Sensitivity};
 use kubezt_model::node::Read;
 
-/// Folder of markers for restarts that are owed: written before a unit's files change, removed after its restart,
-/// so that a run killed in between is completed by the next one.
-pub const OWED_RESTARTS: &str = "/var/lib/kubezt/owed-restarts";
-
-/// Path of the marker of a unit.
-pub fn owed_restart(unit: &str) -> String {
-    format!("{OWED_RESTARTS}/{unit}")
-}
-
 /// Everything planning looks at on this node, asked in one message.
 pub fn reads(desired: &DesiredNode) -> Vec<Read> {
     let mut reads = vec![Read::Host];
@@ -28,7 +19,7 @@ pub fn reads(desired: &DesiredNode) -> Vec<Read> {
     reads.extend(desired.sysctls.keys().map(|key| Read::Sysctl { key: key.clone() }));
     reads.extend(desired.modules.iter().map(|name| Read::Module { name: name.clone() }));
     reads.extend(desired.units.iter().map(|name| Read::Unit { name: name.clone() }));
-    reads.extend(desired.units.iter().map(|name| file(&owed_restart(name), false)));
+    reads.extend(desired.static_pods().map(|(_, pod)| Read::Process { name: pod.to_owned() }));
     reads.extend(desired.images.iter().map(|image| Read::Image { reference: image.reference.clone() }));
     for key in &desired.keys {
         reads.push(Read::PublicKey { path: key.key_path.clone() });

@@ -7,10 +7,10 @@
 //! owner: root:root
 //! roles: [control-plane]                        # every node where absent
 //! sensitivity: public                           # or `secret`: never shown, and may use `secrets`
-//! onChange: {static-pod: etcd}                  # nothing, load-sysctls, {restart: unit}, {static-pod: name}
+//! onChange: {static-pod: etcd}                  # nothing, load-sysctls, {restart: unit}, {static-pod: name},
+//!                                               # {read-at-start: name of the static pod that reads the file}
 //! format: kubernetes                            # how the result is checked
 //! when: host.auditd                             # a switch of the settings, or a number that is not 0
-//! configures: kube-apiserver                    # static pod that reads this file once, when it starts
 //! arguments: {defaults: etcd/arguments.yaml.tera, settings: etcd.arguments}
 //! overlay: [{settings: kubelet.configuration}]  # settings merged over the result
 //! ---
@@ -50,10 +50,6 @@ pub struct FileHeader {
     /// Switch (or number) of the settings without which there is no such file.
     #[serde(default)]
     pub when: Option<String>,
-    /// Static pod that reads this file once, when it starts. Its manifest carries a digest of all such files, so that
-    /// kubelet replaces the pod when one of them changes.
-    #[serde(default)]
-    pub configures: Option<String>,
     /// What the template sees as `arguments`.
     #[serde(default)]
     pub arguments: Option<ArgumentSource>,

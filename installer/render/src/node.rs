@@ -30,7 +30,7 @@ pub fn render_node(
     for template in others.chain(templates.files.iter().filter(is_pod)) {
         match render_file(templates, input, &ground, node, template, &configurations) {
             Ok(Some(file)) => {
-                if let Some(pod) = &template.header.configures {
+                if let OnChange::ReadAtStart(pod) = &file.on_change {
                     let lines: &mut String = configurations.entry(pod.clone()).or_default();
                     lines.push_str(&format!("{} {}\n", file.path, file.digest()));
                 }

@@ -157,13 +157,13 @@ impl Templates {
             {
                 errors.push(malformed(&file.name, 1, &format!("there is no template `{}`", source.defaults)));
             }
-            if let Some(pod) = &header.configures
+            if let OnChange::ReadAtStart(pod) = &header.on_change
                 && !self.files.iter().any(|other| other.header.on_change == OnChange::StaticPod(pod.clone()))
             {
                 errors.push(malformed(
                     &file.name,
                     1,
-                    &format!("`configures` names `{pod}`, which is no static pod"),
+                    &format!("`read-at-start` names `{pod}`, which is no static pod"),
                 ));
             }
             let twin = self.files[..position].iter().find(|other| {

@@ -209,6 +209,10 @@ fn consequences_name_what_exists() {
             OnChange::Restart(unit) => assert!(node.units.contains(unit), "{unit}"),
             OnChange::StaticPod(pod) => assert!(file.path.ends_with(&format!("/{pod}.yaml"))),
             OnChange::LoadSysctls => assert!(file.path.starts_with("/etc/sysctl.d/")),
+            OnChange::ReadAtStart(pod) => {
+                let manifest = OnChange::StaticPod(pod.clone());
+                assert!(node.files.iter().any(|other| other.on_change == manifest), "{pod}");
+            }
             OnChange::Nothing => {}
         }
     }
@@ -318,7 +322,7 @@ fn certificates_say_who_is_who() {
         (&json!("system:node:cp1"), &json!(["system:nodes"]))
     );
     assert!(!text.to_string().contains("system:masters"));
-    assert!(node.bundles.iter().filter(|bundle| bundle.path.ends_with("ca.crt")).count() == 4);
+    assert!(node.bundles.iter().filter(|bundle| bundle.path.ends_with("ca.crt")).count() == 6);
 }
 
 /// The shipped templates with one of them changed.

@@ -114,7 +114,7 @@ fn reading(cluster: &Cluster, node: &Node, read: &Read) -> Reading {
         Read::Unit { name } => Reading::Unit(UnitReading {
             active: if name.starts_with("ssh") { "inactive" } else { "active" }.to_owned(),
             enabled: if name.starts_with("ssh") { "disabled" } else { "enabled" }.to_owned(),
-            since: 0,
+            started: 0,
             needs_reload: false,
         }),
         Read::Sysctl { key } => Reading::Text(cluster.settings.host.sysctls[key].clone()),
@@ -168,6 +168,7 @@ fn file_reading(cluster: &Cluster, node: &Node, path: &str, text: bool) -> Readi
         size: 1,
         digest: None,
         text: text.then(|| SecretText::new(content(cluster, node, path))),
+        changed: 0,
     })
 }
 
@@ -240,6 +241,7 @@ fn tree(path: &str) -> Vec<FileReading> {
         size: 1,
         digest: None,
         text: None,
+        changed: 0,
     };
     vec![
         item("", FileKind::Directory, 0o700),

@@ -78,6 +78,17 @@ pub enum NodeError {
         /// What is in the way.
         why: String,
     },
+    /// A process cannot be told to end.
+    #[error("cannot end process {pid} of {name}")]
+    Signal {
+        /// Executable name.
+        name: String,
+        /// Process id.
+        pid: u32,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// A blob is not in the store.
     #[error("blob {0} is not in the store of this node; it has to be sent first")]
     NoBlob(Digest),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kubezt_model::node::ProcessReading;
+use kubezt_model::node::{ProcessReading, START_STEP};
 
 use super::{NodeError, NodeRoot};
 
@@ -72,9 +72,15 @@ fn arguments(bytes: &[u8]) -> Vec<String> {
     }
 }
 
+/// When a process started, in microseconds since boot; `None` where it has ended.
+pub fn start_of(root: &NodeRoot, pid: u32) -> Option<u64> {
+    started(&std::fs::read_to_string(root.known("/proc").join(format!("{pid}/stat"))).ok()?)
+}
+
 /// The 22nd field (proc(5)); the second one is a name in parentheses that may hold anything.
 fn started(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    Some(ticks.saturating_mul(START_STEP))
 }
 
 #[cfg(test)]
@@ -93,7 +99,7 @@ mod tests {
 
     #[test]
     fn odd_names_and_empty_arguments_are_read_right() {
-        assert_eq!(started(&format!("1 (a) b) S {} 4711 0", ["0"; 18].join(" "))), Some(4711));
+        assert_eq!(started(&format!("1 (a) b) S {} 4711 0", ["0"; 18].join(" "))), Some(47_110_000));
         assert_eq!(arguments(b"a\0\0--x=1\0"), ["a", "", "--x=1"]);
         assert!(arguments(b"").is_empty());
     }

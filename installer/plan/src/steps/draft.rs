@@ -42,11 +42,6 @@ impl Actions {
         self.actions.push(action);
     }
 
-    /// Puts an action before all others.
-    pub fn precede(&mut self, action: Action) {
-        self.actions.insert(0, action);
-    }
-
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
     }

@@ -2,7 +2,7 @@
 
 use kubezt_model::action::{Action, Condition};
 use kubezt_model::desired::{OnChange, RenderedFile, Sensitivity};
-use kubezt_model::node::FileReading;
+use kubezt_model::node::{FileReading, Read, Reading};
 use kubezt_model::plan::Disruption;
 use similar::TextDiff;
 
@@ -60,10 +60,11 @@ fn diff(file: &RenderedFile, seen: Option<&FileReading>) -> String {
     }
 }
 
-/// Files nobody has to be restarted for, and files that must go.
+/// Files that are in no other step's care, and files that must go.
 pub(super) fn configuration(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
-    put_files(context, &mut actions, |on_change| *on_change == OnChange::Nothing);
+    let here = |on_change: &OnChange| matches!(on_change, OnChange::Nothing | OnChange::ReadAtStart(_));
+    put_files(context, &mut actions, here);
     super::certificates::keys(context, &mut actions);
     for path in &context.desired.absent {
         if context.facts.file(path).is_some() {
@@ -74,36 +75,57 @@ pub(super) fn configuration(context: &NodeContext<'_>) -> Draft {
     actions.into_draft(context, "configuration", "Write configuration", needs, Disruption::None)
 }
 
-/// Static-pod manifests: kubelet notices them and replaces the pod, which is waited for where kubelet runs already.
+/// Static-pod manifests: kubelet notices them and replaces the pod, which is waited for where kubelet runs already. A pod
+/// whose manifest is right, and that started with a file which was not, is restarted.
 pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
-    let pods: Vec<(&RenderedFile, &str)> = context
-        .desired
-        .files
-        .iter()
-        .filter_map(|file| match &file.on_change {
-            OnChange::StaticPod(name) => Some((file, name.as_str())),
-            _ => None,
-        })
-        .collect();
     let kubelet_runs = super::kubelet::is_active(context, super::kubelet::KUBELET);
     let mut interrupts = Disruption::None;
-    for (file, pod) in pods {
+    for (file, pod) in context.desired.static_pods() {
         // A manifest of the same content starts nothing, so after another mode or owner there is nothing to wait for.
         let replaces = context.facts.file(&file.path).and_then(|seen| seen.digest) != Some(file.digest());
-        let changes = put_files(context, &mut actions, |on_change| *on_change == file.on_change);
-        if changes && replaces && kubelet_runs {
+        put_files(context, &mut actions, |on_change| *on_change == file.on_change);
+        if !kubelet_runs {
+            continue;
+        }
+        if replaces {
             actions.follow(Action::Wait {
                 condition: Condition::StaticPodCurrent { name: pod.to_owned(), manifest: file.path.clone() },
                 timeout_seconds: STATIC_POD_TIMEOUT_SECONDS,
             });
-            interrupts = interrupts.max(match pod {
-                "etcd" => Disruption::EtcdMember,
-                "kube-apiserver" => Disruption::ApiServer,
-                _ => Disruption::Controllers,
-            });
+        } else if let Some(why) = outdated(context, pod) {
+            let restart = Action::RestartStaticPod {
+                name: pod.to_owned(),
+                manifest: file.path.clone(),
+                timeout_seconds: STATIC_POD_TIMEOUT_SECONDS,
+            };
+            actions.add(restart, "restart", &format!("pod {pod}"), why);
+        } else {
+            continue;
         }
+        interrupts = interrupts.max(match pod {
+            "etcd" => Disruption::EtcdMember,
+            "kube-apiserver" => Disruption::ApiServer,
+            _ => Disruption::Controllers,
+        });
     }
     let needs = vec![context.id("images"), context.id("configuration")];
     actions.into_draft(context, "control-plane", "Write static pods", needs, interrupts)
+}
+
+/// Why a pod that runs has to read its files again; `None` where it runs with those that are to be there.
+fn outdated(context: &NodeContext<'_>, pod: &str) -> Option<String> {
+    let Reading::Processes(running) = context.reading(&Read::Process { name: pod.to_owned() }) else {
+        return None;
+    };
+    // A process that still ends may run beside the new one.
+    let started = running.iter().map(|process| process.started).max()?;
+    let read = OnChange::ReadAtStart(pod.to_owned());
+    let read = || context.desired.files.iter().filter(|file| file.on_change == read);
+    let changes = read().find(|file| difference(file, context.facts.file(&file.path)).is_some());
+    let newer = || context.changed_after(started, read().map(|file| file.path.as_str()));
+    match changes {
+        Some(file) => Some(format!("{} changes, which it reads when it starts", file.path)),
+        None => newer().map(|path| format!("{path} changed after it started")),
+    }
 }

@@ -10,11 +10,7 @@ use kubezt_model::plan::Disruption;
 use super::NodeContext;
 use super::draft::Actions;
 use super::files::put_files;
-use super::kubelet::{is_active, owe_restart};
 use crate::order::Draft;
-
-/// Where units and their drop-ins are written.
-const UNIT_FOLDER: &str = "/etc/systemd/system/";
 
 /// Accounts, directories and kernel parameters.
 pub(super) fn host(context: &NodeContext<'_>) -> Draft {
@@ -67,14 +63,9 @@ pub(super) fn host(context: &NodeContext<'_>) -> Draft {
     actions.into_draft(context, "host", "Prepare the host", Vec::new(), Disruption::None)
 }
 
-/// Files of the components. A running unit whose program is replaced owes a restart, which is written down before.
+/// Files of the components. A running unit whose program is replaced is restarted in its own step.
 pub(super) fn components(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
-    for unit in context.desired.units.iter().filter(|unit| program_changes(context, unit)) {
-        if is_active(context, unit) {
-            actions.follow(owe_restart(unit));
-        }
-    }
     for component in &context.desired.components {
         let verb = match context.facts.file(&component.path) {
             None => "create",
@@ -92,23 +83,8 @@ pub(super) fn components(context: &NodeContext<'_>) -> Draft {
     actions.into_draft(context, "components", "Install components", needs, Disruption::None)
 }
 
-fn differs(context: &NodeContext<'_>, component: &ComponentFile) -> bool {
+pub(super) fn differs(context: &NodeContext<'_>, component: &ComponentFile) -> bool {
     context.facts.file(&component.path).is_none_or(|file| {
         file.digest != Some(component.digest) || file.mode != component.mode || file.owner != Owner::root()
-    })
-}
-
-/// Whether this plan replaces the program of a unit: a component that one of the unit's own files names.
-pub(super) fn program_changes(context: &NodeContext<'_>, unit: &str) -> bool {
-    let files = context.desired.files.iter().filter(|file| {
-        file.path.starts_with(UNIT_FOLDER) && file.on_change == OnChange::Restart(unit.to_owned())
-    });
-    let mut words = files.flat_map(|file| file.body.expose().split([' ', '\t', '\n', '=']));
-    words.any(|word| {
-        context
-            .desired
-            .components
-            .iter()
-            .any(|component| component.path == word && differs(context, component))
     })
 }

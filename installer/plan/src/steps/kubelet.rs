@@ -1,18 +1,20 @@
 //! kubelet, and how units are kept current.
 
-use kubezt_model::SecretText;
+use std::collections::BTreeSet;
+
 use kubezt_model::action::Action;
-use kubezt_model::desired::{OnChange, Sensitivity};
-use kubezt_model::names::{Mode, Owner};
+use kubezt_model::desired::{ComponentFile, OnChange, RenderedFile};
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::Disruption;
 
 use super::NodeContext;
 use super::draft::Actions;
 use super::files::put_files;
-use super::host::program_changes;
-use crate::facts::owed_restart;
+use super::host::differs;
 use crate::order::Draft;
+
+/// Where units and their drop-ins are written.
+const UNIT_FOLDER: &str = "/etc/systemd/system/";
 
 /// Unit of kubelet.
 pub(super) const KUBELET: &str = "kubelet.service";
@@ -23,17 +25,6 @@ pub(super) fn is_active(context: &NodeContext<'_>, unit: &str) -> bool {
         context.reading(&Read::Unit { name: unit.to_owned() }),
         Reading::Unit(seen) if seen.active == "active"
     )
-}
-
-/// Writes down that a unit owes a restart.
-pub(super) fn owe_restart(unit: &str) -> Action {
-    Action::PutFile {
-        path: owed_restart(unit),
-        mode: Mode::new(0o600),
-        owner: Owner::root(),
-        body: SecretText::new(String::new()),
-        sensitivity: Sensitivity::Public,
-    }
 }
 
 /// kubelet's files and unit.
@@ -52,8 +43,8 @@ pub(super) fn kubelet(context: &NodeContext<'_>) -> Draft {
     actions.into_draft(context, "kubelet", "Start kubelet", needs, interrupts)
 }
 
-/// Plans what a unit needs after its files: a restart where they changed (or one is owed from a run that was
-/// killed), a start where it does not run. Answers whether a running unit is restarted.
+/// Plans what a unit needs after its files: a restart where they change, or changed since it was started; a start where
+/// it does not run. Answers whether a running unit is restarted.
 pub(super) fn keep_units_current(
     context: &NodeContext<'_>,
     actions: &mut Actions,
@@ -66,40 +57,46 @@ pub(super) fn keep_units_current(
     };
     let active = seen.is_some_and(|seen| seen.active == "active");
     let enabled = seen.is_some_and(|seen| seen.enabled == "enabled");
-    let owed = context.restart_is_owed(unit) || (active && program_changes(context, unit));
-    let stale = seen.is_some_and(|seen| seen.needs_reload);
-    if !(files_change || owed || stale || !active || !enabled) {
+    let program_changes = programs(context, unit).any(|program| differs(context, program));
+    let read = files(context, unit).map(|file| file.path.as_str());
+    let read = read.chain(programs(context, unit).map(|program| program.path.as_str()));
+    let newer = context.changed_after(seen.map_or(0, |seen| seen.started), read);
+    let why = match newer {
+        _ if files_change => "its files change".to_owned(),
+        _ if program_changes => "its program changes".to_owned(),
+        Some(path) => format!("{path} changed after it started"),
+        None if seen.is_some_and(|seen| seen.needs_reload) => {
+            "systemd has not read its files again".to_owned()
+        }
+        None => String::new(),
+    };
+    let restart = active && !why.is_empty();
+    if !restart && !files_change && active && enabled {
         return false;
     }
-    let restart = active && (files_change || owed || stale);
-    if restart || files_change {
-        actions.precede(owe_restart(unit));
-    }
     actions.follow(Action::ReloadUnits);
-    actions.add(
-        Action::StartUnit { name: unit.to_owned() },
-        "start",
-        unit,
-        if !active {
-            "not running"
-        } else if !enabled {
-            "not enabled"
-        } else {
-            ""
-        },
-    );
+    let idle = match (active, enabled) {
+        (false, _) => "not running",
+        (true, false) => "not enabled",
+        (true, true) => "",
+    };
+    actions.add(Action::StartUnit { name: unit.to_owned() }, "start", unit, idle);
     if restart {
-        let why = if files_change {
-            "its files change"
-        } else if program_changes(context, unit) {
-            "its program changes"
-        } else {
-            "a restart is owed"
-        };
         actions.add(Action::RestartUnit { name: unit.to_owned() }, "restart", unit, why);
     }
-    if restart || files_change || owed {
-        actions.follow(Action::RemoveFile { path: owed_restart(unit) });
-    }
     restart
+}
+
+/// Files the unit reads when it starts.
+fn files<'a>(context: &NodeContext<'a>, unit: &str) -> impl Iterator<Item = &'a RenderedFile> {
+    let wanted = OnChange::Restart(unit.to_owned());
+    context.desired.files.iter().filter(move |file| file.on_change == wanted)
+}
+
+/// Components the unit runs: those that its unit file or a drop-in names.
+fn programs<'a>(context: &NodeContext<'a>, unit: &str) -> impl Iterator<Item = &'a ComponentFile> {
+    let definitions = files(context, unit).filter(|file| file.path.starts_with(UNIT_FOLDER));
+    let words: BTreeSet<&str> =
+        definitions.flat_map(|file| file.body.expose().split([' ', '\t', '\n', '='])).collect();
+    context.desired.components.iter().filter(move |component| words.contains(component.path.as_str()))
 }

@@ -6,6 +6,7 @@
 //! | `components` | every node | `host` |
 //! | `services` | every node | `components` |
 //! | `images` | every node | `services` |
+//! | `workload-images` | every node | `images` |
 //! | `authorities` | the first control-plane node | its `host` |
 //! | `certificates` | every node | `authorities`, `host` |
 //! | `configuration` | every node | `certificates` |
@@ -13,8 +14,8 @@
 //! | `kubelet` | every node | `services`, `configuration`, and its `control-plane` |
 //! | `api-ready` | cluster | `kubelet` of the control plane |
 //! | the first manifest set (rights) | cluster | `api-ready` |
-//! | one step a further set | cluster | the first set |
-//! | `nodes-ready` | cluster | every `kubelet`, every `images`, the first set |
+//! | one step a further set | cluster | the first set, every `workload-images` |
+//! | `nodes-ready` | cluster | every `kubelet`, every `workload-images`, the first set |
 //! | `nodes` (labels) | cluster | `nodes-ready` |
 //! | `workloads-ready`, `pods-talk` | cluster | every set |
 
@@ -32,7 +33,7 @@ use std::collections::BTreeMap;
 
 use kubezt_model::NodeName;
 use kubezt_model::desired::{Desired, DesiredNode};
-use kubezt_model::node::{Facts, Read, Reading};
+use kubezt_model::node::{Facts, Read, Reading, START_STEP};
 use kubezt_model::plan::StepId;
 
 use crate::assess::Assessment;
@@ -61,8 +62,16 @@ impl NodeContext<'_> {
         StepId::on(self.name(), what)
     }
 
-    pub(crate) fn restart_is_owed(&self, unit: &str) -> bool {
-        self.facts.file(&crate::facts::owed_restart(unit)).is_some()
+    /// A file that changed after a process started that reads it only then; `started` 0 stands for no process.
+    pub(crate) fn changed_after<'p>(
+        &self,
+        started: u64,
+        paths: impl IntoIterator<Item = &'p str>,
+    ) -> Option<&'p str> {
+        let changed = |path: &&str| {
+            self.facts.file(path).is_some_and(|file| file.changed > started.saturating_add(START_STEP))
+        };
+        if started == 0 { None } else { paths.into_iter().find(changed) }
     }
 }
 
@@ -83,11 +92,12 @@ pub(crate) fn all(
             Some(NodeContext { desired: node, facts, assessment, authority: &authority })
         })
         .collect();
-    let node_steps: [fn(&NodeContext<'_>) -> Draft; 9] = [
+    let node_steps: [fn(&NodeContext<'_>) -> Draft; 10] = [
         host::host,
         host::components,
         services::services,
         services::images,
+        services::workload_images,
         certificates::authorities,
         certificates::certificates,
         files::configuration,

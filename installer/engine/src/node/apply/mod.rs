@@ -5,6 +5,7 @@ pub mod file;
 pub mod image;
 pub mod kernel;
 pub mod key;
+pub mod pod;
 pub mod unit;
 pub mod user;
 pub mod wait;
@@ -86,6 +87,9 @@ async fn perform(
         Action::ReloadUnits => unit::reload(root).await,
         Action::StartUnit { name } => unit::start(root, &name).await,
         Action::RestartUnit { name } => unit::restart(root, &name).await,
+        Action::RestartStaticPod { name, manifest, timeout_seconds } => {
+            pod::restart(root, name, manifest, timeout_seconds, progress).await
+        }
         Action::Wait { condition, timeout_seconds } => {
             wait::until(root, &condition, timeout_seconds, progress).await
         }

@@ -257,6 +257,9 @@ fn images_are_imported_verified_and_pinned() {
         0o755,
     );
     node.once(import);
+    // The runtime has the content now.
+    assert!(!node.path(&format!("{}/{digest}", blobs::BLOB_FOLDER)).exists());
+    node.write(&format!("{}/{digest}", blobs::BLOB_FOLDER), "archive", 0o600);
     let other = Action::ImportImage { digest, reference: "other:1".to_owned() };
     node.refused(other, "does not bring other:1");
 }
@@ -268,9 +271,12 @@ fn waiting_ends_when_it_holds_and_says_what_was_there_instead() {
     let address = listener.local_addr().unwrap().to_string();
     let wait = |condition| Action::Wait { condition, timeout_seconds: 0 };
     let open = wait(Condition::TcpOpen { address });
-    assert_eq!(node.apply(open.clone()), Outcome::Unchanged { output: None });
-    drop(listener);
-    node.refused(open, "refused");
+    assert_eq!(node.apply(open), Outcome::Unchanged { output: None });
+    // Bound and deaf: nobody else can be given this port meanwhile.
+    let deaf = tokio::net::TcpSocket::new_v4().unwrap();
+    deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = Condition::TcpOpen { address: deaf.local_addr().unwrap().to_string() };
+    node.refused(wait(closed), "refused");
     let socket = Condition::SocketOpen { path: "/run/containerd/containerd.sock".to_owned() };
     node.refused(wait(socket), "at the end: No such file");
 

@@ -32,9 +32,23 @@ pub async fn until(
     seconds: u32,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<Applied, NodeError> {
+    let before = processes_before(root, condition)?;
+    until_without(root, condition, before, seconds, progress).await
+}
+
+/// As [`until`], where the processes `before` are those a static pod is to be rid of.
+///
+/// # Errors
+/// As [`until`].
+pub(super) async fn until_without(
+    root: &NodeRoot,
+    condition: &Condition,
+    mut before: Vec<u32>,
+    seconds: u32,
+    progress: &(dyn Fn(String) + Send + Sync),
+) -> Result<Applied, NodeError> {
     let end = Instant::now() + Duration::from_secs(u64::from(seconds));
     let mut report = Instant::now() + REPORT;
-    let mut before = processes_before(root, condition)?;
     let replaced = Instant::now() + REPLACEMENT;
     loop {
         if Instant::now() >= replaced {
@@ -92,10 +106,17 @@ fn static_pod(
     manifest: &str,
     before: &[u32],
 ) -> Result<Result<(), String>, NodeError> {
+    match command(root, name, manifest)? {
+        Some(wanted) => Ok(is_current(&processes::named(root, name)?, &wanted, before)),
+        None => Ok(Err(format!("{manifest} is not there"))),
+    }
+}
+
+/// Command and arguments a static pod's manifest names; `None` where there is no manifest.
+pub(super) fn command(root: &NodeRoot, name: &str, manifest: &str) -> Result<Option<Vec<String>>, NodeError> {
     let path = root.path(manifest)?;
-    let Some(text) = files::text(&path)? else { return Ok(Err(format!("{manifest} is not there"))) };
-    let wanted = command_of(&text, name).map_err(|why| NodeError::Configuration { path, why })?;
-    Ok(is_current(&processes::named(root, name)?, &wanted, before))
+    let Some(text) = files::text(&path)? else { return Ok(None) };
+    command_of(&text, name).map(Some).map_err(|why| NodeError::Configuration { path, why })
 }
 
 /// An old process may still be ending beside the new one, so one that fits is enough. Arguments alone do not tell the

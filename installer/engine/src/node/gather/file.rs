@@ -7,6 +7,7 @@ use std::path::Path;
 
 use kubezt_model::node::{FileKind, FileReading};
 use kubezt_model::{Digest, Mode, SecretText};
+use rustix::time::ClockId;
 use zeroize::Zeroizing;
 
 use crate::node::accounts::Accounts;
@@ -108,7 +109,19 @@ fn describe(accounts: &Accounts, name: &str, metadata: &Metadata) -> FileReading
         size: metadata.size(),
         digest: None,
         text: None,
+        changed: changed(metadata),
     }
+}
+
+/// The kernel stamps files by the clock on the wall and processes by the time since boot; both are the latter here.
+fn changed(metadata: &Metadata) -> u64 {
+    let microseconds = |seconds: i64, nanoseconds: i64| seconds * 1_000_000 + nanoseconds / 1000;
+    let now = |clock| {
+        let time = rustix::time::clock_gettime(clock);
+        microseconds(time.tv_sec, time.tv_nsec)
+    };
+    let age = now(ClockId::Realtime) - microseconds(metadata.ctime(), metadata.ctime_nsec());
+    if age < 0 { 0 } else { u64::try_from(now(ClockId::Boottime) - age).unwrap_or(0) }
 }
 
 /// The public half of a private key, as base64 of its SubjectPublicKeyInfo; `None` where the file is not there.

@@ -6,11 +6,10 @@ use std::time::Duration;
 use kubezt_model::node::UnitReading;
 
 use crate::node::command::run;
-use crate::node::{NodeError, NodeRoot};
+use crate::node::{NodeError, NodeRoot, processes};
 
 const LIMIT: Duration = Duration::from_secs(30);
-const PROPERTIES: &str =
-    "--property=LoadState,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic,NeedDaemonReload";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,UnitFileState,MainPID,NeedDaemonReload";
 
 /// The units of these names; one that systemd does not know is left out.
 ///
@@ -23,7 +22,7 @@ pub async fn read(root: &NodeRoot, names: &[String]) -> Result<BTreeMap<String, 
     let mut arguments = vec!["show", PROPERTIES, "--"];
     arguments.extend(names.iter().map(String::as_str));
     let output = run(root, "systemctl", &arguments, LIMIT).await?;
-    let blocks: Vec<Option<UnitReading>> = parse(&output.stdout);
+    let blocks: Vec<Option<UnitReading>> = parse(root, &output.stdout);
     if blocks.len() != names.len() {
         return Err(NodeError::Command {
             command: "systemctl show".to_owned(),
@@ -35,18 +34,20 @@ pub async fn read(root: &NodeRoot, names: &[String]) -> Result<BTreeMap<String, 
 }
 
 /// One block of `Key=value` lines a unit, in the order asked, separated by blank lines.
-fn parse(text: &str) -> Vec<Option<UnitReading>> {
-    text.split("\n\n").map(str::trim).filter(|block| !block.is_empty()).map(unit).collect()
+fn parse(root: &NodeRoot, text: &str) -> Vec<Option<UnitReading>> {
+    let blocks = text.split("\n\n").map(str::trim).filter(|block| !block.is_empty());
+    blocks.map(|block| unit(root, block)).collect()
 }
 
-fn unit(block: &str) -> Option<UnitReading> {
+fn unit(root: &NodeRoot, block: &str) -> Option<UnitReading> {
     let property = |key: &str| {
         block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or("").to_owned()
     };
     (property("LoadState") != "not-found").then(|| UnitReading {
         active: property("ActiveState"),
         enabled: property("UnitFileState"),
-        since: property("ActiveEnterTimestampMonotonic").parse().unwrap_or(0),
+        // A unit without a process has process id 0.
+        started: property("MainPID").parse().ok().and_then(|pid| processes::start_of(root, pid)).unwrap_or(0),
         needs_reload: property("NeedDaemonReload") == "yes",
     })
 }
@@ -57,16 +58,20 @@ mod tests {
 
     #[test]
     fn blocks_become_units_and_unknown_ones_nothing() {
-        let text = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nActiveEnterTimestampMonotonic=17\n\
+        let text = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=7\n\
                     NeedDaemonReload=yes\n\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n";
-        let units = parse(text);
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc/7")).unwrap();
+        std::fs::write(root.path().join("proc/7/stat"), format!("7 (a) S {} 17", ["0"; 18].join(" ")))
+            .unwrap();
+        let units = parse(&NodeRoot::at(root.path()), text);
         assert_eq!(units.len(), 2);
         assert_eq!(
             units[0],
             Some(UnitReading {
                 active: "active".into(),
                 enabled: "enabled".into(),
-                since: 17,
+                started: 170_000,
                 needs_reload: true
             })
         );
