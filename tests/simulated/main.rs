@@ -91,19 +91,19 @@ fn new_programs_restart_the_units_that_run_them() {
 fn new_programs_killed_anywhere_are_resumed_to_the_same_end() {
     let before = bare(cluster::desired("stig", 2));
     assert_complete(&before, &install(&before), "before");
-    killed_anywhere(&before, &cluster::rebuilt("stig", 2), 15);
+    killed_anywhere(&before, &cluster::rebuilt("stig", 2), 16);
 }
 
 #[test]
 fn an_install_killed_anywhere_is_resumed_to_the_same_end() {
-    killed_anywhere(&bare(cluster::desired("stig", 2)), &cluster::desired("stig", 2), 15);
+    killed_anywhere(&bare(cluster::desired("stig", 2)), &cluster::desired("stig", 2), 16);
 }
 
 #[test]
 fn a_change_killed_anywhere_is_resumed_to_the_same_end() {
     let before = bare(cluster::desired("stig", 2));
     assert_complete(&before, &install(&before), "before");
-    killed_anywhere(&before, &cluster::changed("stig", 2), 15);
+    killed_anywhere(&before, &cluster::changed("stig", 2), 16);
 }
 
 /// Kills a run in each of its steps, after none, one, three, half and all but one of the step's actions; the next run

@@ -138,23 +138,26 @@ impl RemoteFleet {
 
     /// Archives of the images among these actions that the node's runtime has imported.
     async fn imported(&self, node: &NodeName, actions: &[Action]) -> Result<BTreeSet<Digest>, String> {
-        let reads: Vec<Read> = actions
+        let wanted: BTreeMap<Read, Digest> = actions
             .iter()
             .filter_map(|action| match action {
-                Action::ImportImage { reference, .. } => Some(Read::Image { reference: reference.clone() }),
+                Action::ImportImage { reference, digest } => {
+                    Some((Read::Image { reference: reference.clone() }, *digest))
+                }
                 _ => None,
             })
             .collect();
-        if reads.is_empty() {
+        if wanted.is_empty() {
             return Ok(BTreeSet::new());
         }
         let link = self.nodes.connection(node)?.link();
+        let reads = wanted.keys().cloned().collect();
         let readings = link.gather(reads).await.map_err(|error| crate::api::chain(&error))?;
-        let archive = |reading: Reading| match reading {
-            Reading::Image(image) if image.pinned => image.archive,
+        let current = |(read, reading): (Read, Reading)| match (wanted.get(&read), reading) {
+            (Some(digest), Reading::Image(image)) => image.is_import_of(*digest).then_some(*digest),
             _ => None,
         };
-        Ok(readings.into_iter().filter_map(|(_, reading)| archive(reading)).collect())
+        Ok(readings.into_iter().filter_map(current).collect())
     }
 
     async fn apply_actions(

@@ -241,6 +241,13 @@ pub struct ImageReading {
     pub archive: Option<Digest>,
 }
 
+impl ImageReading {
+    /// Whether it was imported from this archive and will stay.
+    pub fn is_import_of(&self, archive: Digest) -> bool {
+        self.pinned && self.archive == Some(archive)
+    }
+}
+
 /// What was seen on one node at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -54,10 +54,8 @@ pub async fn run(arguments: VerifyArgs, printer: Printer) -> Result<(), Failure>
     for failure in &session.failures {
         printer.note(&format!("warning: {failure}"));
     }
-    let probes = async {
-        let wanted = !arguments.no_probes;
-        if wanted { Some(probing::run(&context, &session.fleet).await) } else { None }
-    };
+    let probes =
+        async { if arguments.no_probes { None } else { Some(probing::run(&context, &session.fleet).await) } };
     judge_and_report(&context, &session.fleet, &reports, probes, arguments.all, printer).await
 }
 

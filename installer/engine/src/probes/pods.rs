@@ -159,8 +159,8 @@ impl<'a> Ground<'a> {
         })
     }
 
-    /// Starts a pair of pods that makes both attempts, each for so long at most; the first policy of the namespace is
-    /// made before the pods it is for.
+    /// Starts a pair of pods that makes both attempts, each for `patience` at most. What allows the listed pair to talk
+    /// is made first, so that its pods never wait for a policy.
     ///
     /// # Errors
     /// The API refuses.

@@ -29,7 +29,7 @@ pub async fn import(root: &NodeRoot, archive: Digest, reference: &str) -> Result
 }
 
 async fn import_blob(root: &NodeRoot, archive: Digest, reference: &str) -> Result<Applied, NodeError> {
-    let current = |image: &ImageReading| image.pinned && image.archive == Some(archive);
+    let current = |image: &ImageReading| image.is_import_of(archive);
     if images::find(root, reference).await?.as_ref().is_some_and(current) {
         return Ok(Applied::changed(false));
     }
