@@ -155,7 +155,7 @@ fn a_unit_that_runs_with_older_files_is_noticed() {
         if needs_reload {
             restart();
             assert_eq!(faults(&world), stale, "{path}: systemd was not told to read it again");
-            act(Action::ReloadUnits);
+            act(Action::LoadUnits { enable: Vec::new() });
         }
         restart();
         assert_eq!(faults(&world), [""; 0], "{path}");

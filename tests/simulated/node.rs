@@ -12,6 +12,8 @@ use kubezt_pki::{CertificateChain, PrivateKeyPem, PublicKey};
 const CONTAINERD: &str = "containerd.service";
 const KUBELET: &str = "kubelet.service";
 const UNIT_FOLDER: &str = "/etc/systemd/system";
+/// Where programs go; others are the host's own.
+const PROGRAMS: &str = "/usr/local/bin/";
 
 /// A file or directory.
 #[derive(Debug, Clone)]
@@ -244,8 +246,12 @@ impl Node {
                 self.need_unit(CONTAINERD)?;
                 self.images.insert(reference.clone(), *digest) != Some(*digest)
             }
-            Action::ReloadUnits => {
+            Action::LoadUnits { enable } => {
                 self.reload();
+                for name in enable {
+                    self.definition(name).ok_or_else(|| format!("{name} has no unit file"))?;
+                    self.units.entry(name.clone()).or_default().enabled = true;
+                }
                 true
             }
             Action::StartUnit { name } => self.start(desired, name)?,
@@ -346,13 +352,11 @@ impl Node {
     }
 
     fn start(&mut self, desired: &DesiredNode, name: &str) -> Result<bool, String> {
-        let enabled = self.is_enabled(name);
         let active = self.is_active(name);
         if !active {
             self.bring_up(desired, name)?;
         }
-        self.units.entry(name.to_owned()).or_default().enabled = true;
-        Ok(!enabled || !active)
+        Ok(!active)
     }
 
     fn bring_up(&mut self, desired: &DesiredNode, name: &str) -> Result<(), String> {
@@ -363,7 +367,9 @@ impl Node {
             .filter_map(|line| line.strip_prefix("ExecStart=")?.split_whitespace().next())
             .last()
             .ok_or_else(|| format!("{name} starts nothing"))?;
-        self.files.get(program).ok_or_else(|| format!("{name}: there is no program {program}"))?;
+        if program.starts_with(PROGRAMS) && !self.files.contains_key(program) {
+            return Err(format!("{name}: there is no program {program}"));
+        }
         let files = self.files_of(desired, &OnChange::Restart(name.to_owned()));
         let at = self.clock;
         let unit = self.units.entry(name.to_owned()).or_default();

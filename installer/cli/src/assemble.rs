@@ -61,6 +61,7 @@ pub async fn assemble(
     )
     .await
     .map_err(Failure::environment)?;
+    let probed = kubezt_engine::gates::pair(&context.cluster);
     let images = image_names(&prepared);
     let secrets = Secrets { encryption_key: encryption_key.clone() };
     let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };
@@ -69,7 +70,8 @@ pub async fn assemble(
     for node in &context.cluster.nodes {
         match kubezt_render::render_node(&templates, &input, node) {
             Ok(mut desired) => {
-                add_components(&mut desired, node, &prepared, &probe, program)?;
+                let tries = probed.is_some_and(|(near, far)| [near, far].contains(&&node.name));
+                add_components(&mut desired, node, &prepared, tries.then_some(&probe), program);
                 nodes.push(desired);
             }
             Err(error) => errors.push(format!("{}: {error}", node.name)),
@@ -141,9 +143,9 @@ fn add_components(
     desired: &mut DesiredNode,
     node: &Node,
     prepared: &Prepared,
-    probe: &kubezt_artifacts::ImageArchive,
+    probe: Option<&kubezt_artifacts::ImageArchive>,
     program: &NodeProgram,
-) -> Result<(), Failure> {
+) {
     let on_node = |roles: &[Role]| roles.contains(&node.role);
     desired.components = prepared
         .node_files
@@ -168,14 +170,13 @@ fn add_components(
         .images
         .iter()
         .filter(|image| on_node(&image.roles))
-        .chain([probe])
+        .chain(probe)
         .map(|image| ComponentImage {
             reference: image.reference.clone(),
             digest: image.digest,
             size: image.size,
         })
         .collect();
-    Ok(())
 }
 
 /// Image references by the short names templates use.

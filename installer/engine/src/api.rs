@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use http::{Method, Request, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -181,6 +182,28 @@ impl ApiClient {
         }
     }
 
+    /// Waits until an object is another than it was at this version, `within` at most. An empty version stands for an object
+    /// that did not exist.
+    ///
+    /// # Errors
+    /// The server does not let it be watched, or knows nothing of so old a version any more.
+    pub async fn changed(&self, object: &str, version: &str, within: Duration) -> Result<(), ApiError> {
+        let call = format!("watch {object}");
+        let (collection, name) = object.rsplit_once('/').unwrap_or((object, ""));
+        let query = format!("watch=true&fieldSelector=metadata.name%3D{name}&resourceVersion={version}");
+        let request =
+            Request::get(format!("{collection}?{query}&timeoutSeconds={}", within.as_secs().max(1)));
+        let request = request.body(Vec::new()).map_err(|error| ApiError::Setup(error.to_string()))?;
+        let event = async {
+            let events = self.client.request_events::<Value>(request).await?;
+            std::pin::pin!(events).try_next().await
+        };
+        match tokio::time::timeout(within, event).await {
+            Ok(Err(error)) => Err(ApiError::Unreachable { call, cause: chain(&error) }),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
     /// Every object of a list, page by page.
     ///
     /// # Errors
@@ -235,12 +258,17 @@ impl ApiClient {
     }
 }
 
+/// The text at this place of an object; empty where there is none.
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
 /// Path of an object. One without a namespace is taken for cluster-wide, so manifests name theirs.
 ///
 /// # Errors
 /// An object without `apiVersion`, `kind` or name.
 pub fn object_path(object: &Value) -> Result<String, ApiError> {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer: &str| text(object, pointer);
     let (version, kind, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
     if version.is_empty() || kind.is_empty() || name.is_empty() {
         return Err(ApiError::Setup("an object needs apiVersion, kind and metadata.name".to_owned()));

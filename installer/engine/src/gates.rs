@@ -8,11 +8,11 @@ use kubezt_model::plan::Gate;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::api::{ApiClient, object_path};
+use crate::api::{ApiClient, object_path, text};
 use crate::probes::pods::{Attempt, Ground, Pair, Trial};
 
-/// How often a gate looks again: each look is work, and a record in the audit log.
-const POLL: Duration = Duration::from_millis(500);
+/// How often a gate looks again: each look is work, and some records in the audit log.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Kinds whose size is waited for.
 pub(crate) const WORKLOADS: [&str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
@@ -188,10 +188,6 @@ async fn pods_talk(
             Err(format!("a pod on {near} did not reach a pod on {far} by its Service name: {why}"))
         }
     }
-}
-
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -92,9 +92,12 @@ pub enum Action {
         /// Full reference it must bring.
         reference: String,
     },
-    /// Read unit files again.
-    ReloadUnits,
-    /// Enable a unit and start it where it is not active.
+    /// Read unit files again, and enable units: one reading for all of them.
+    LoadUnits {
+        /// Names of units that are to start with the node.
+        enable: Vec<String>,
+    },
+    /// Start a unit where it is not active.
     StartUnit {
         /// Unit name.
         name: String,
@@ -161,8 +164,9 @@ impl Action {
             Self::LoadSysctls { path } => format!("load {path}"),
             Self::LoadModule { name } => format!("load module {name}"),
             Self::ImportImage { reference, .. } => format!("import {reference}"),
-            Self::ReloadUnits => "reload unit files".to_owned(),
-            Self::StartUnit { name } => format!("enable and start {name}"),
+            Self::LoadUnits { enable } if enable.is_empty() => "load unit files".to_owned(),
+            Self::LoadUnits { enable } => format!("load unit files, enable {}", enable.join(", ")),
+            Self::StartUnit { name } => format!("start {name}"),
             Self::RestartUnit { name } => format!("restart {name}"),
             Self::RestartStaticPod { name, .. } => format!("restart pod {name}"),
             Self::Wait { condition, timeout_seconds } => {

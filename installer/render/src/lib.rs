@@ -9,6 +9,7 @@
 //! | `manifests/<set>/*.yaml.tera` | objects in the API, set by set as `manifests/sets.yaml` orders them |
 //! | `cni/<name>/values.yaml.tera` | values for the chart of that network plug-in |
 //! | `cni/<name>/manifests/*.yaml.tera` | objects beside that chart |
+//! | `cni/<name>/host/*.tera` | files on nodes that have that network plug-in |
 //!
 //! Templates see `cluster`, `settings`, `node`, `controlPlane`, `addresses`, `images`, and, where their header asks
 //! for it, `arguments`, `configuration` and `secrets` (secret files only). An undefined variable is an error, and so is

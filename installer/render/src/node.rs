@@ -26,8 +26,11 @@ pub fn render_node(
     // Static pods come last: each carries a digest of the files it reads when it starts.
     let mut configurations = BTreeMap::new();
     let is_pod = |file: &&FileTemplate| matches!(file.header.on_change, OnChange::StaticPod(_));
-    let others = templates.files.iter().filter(|file| !is_pod(file));
-    for template in others.chain(templates.files.iter().filter(is_pod)) {
+    let files_here = || {
+        let network = &input.cluster.cni.name;
+        templates.files.iter().filter(move |file| file.network.as_ref().is_none_or(|other| other == network))
+    };
+    for template in files_here().filter(|file| !is_pod(file)).chain(files_here().filter(is_pod)) {
         match render_file(templates, input, &ground, node, template, &configurations) {
             Ok(Some(file)) => {
                 if let OnChange::ReadAtStart(pod) = &file.on_change {
@@ -50,8 +53,20 @@ pub fn render_node(
     RenderError::all(errors)?;
     files.sort_by(|one, other| one.path.cmp(&other.path));
     let mut desired = node_shape(input.cluster, node);
+    add_units(&mut desired.units, &files);
     desired.files = files;
     Ok(desired)
+}
+
+/// Adds the units that templates bring. kubelet, which starts pods, stays the last.
+fn add_units(units: &mut Vec<String>, files: &[RenderedFile]) {
+    for file in files {
+        if let OnChange::Restart(unit) = &file.on_change
+            && !units.contains(unit)
+        {
+            units.insert(units.len().saturating_sub(1), unit.clone());
+        }
+    }
 }
 
 fn render_file(
@@ -62,7 +77,7 @@ fn render_file(
     template: &FileTemplate,
     configurations: &BTreeMap<String, String>,
 ) -> Result<Option<RenderedFile>, RenderError> {
-    let FileTemplate { name, header } = template;
+    let FileTemplate { name, header, .. } = template;
     if !ground.file_wanted(name, header, node)? {
         return Ok(None);
     }

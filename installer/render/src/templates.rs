@@ -36,6 +36,8 @@ pub struct Templates {
 pub struct FileTemplate {
     /// Path in the template folder.
     pub name: String,
+    /// Network plug-in that needs the file; `None` where every cluster does.
+    pub network: Option<String>,
     /// Header.
     pub header: FileHeader,
 }
@@ -66,6 +68,7 @@ fn place(path: &str) -> Place {
     match parts.as_slice() {
         ["manifests", _, _] | ["cni", _, "manifests", _] => Place::Objects,
         ["cni", _, "values.yaml.tera"] => Place::Plain,
+        ["cni", _, "host", _] => Place::File,
         ["manifests" | "cni", ..] => Place::Unread,
         [_, _] if path.ends_with(ARGUMENTS) => Place::Plain,
         [_, _] => Place::File,
@@ -123,7 +126,12 @@ impl Templates {
                         "has no header: start with `---` and say path, mode and owner",
                     ));
                 };
-                self.files.push(FileTemplate { name: path.to_owned(), header: header::read(path, header)? });
+                let network = path.strip_prefix("cni/").and_then(|rest| rest.split('/').next());
+                self.files.push(FileTemplate {
+                    name: path.to_owned(),
+                    network: network.map(str::to_owned),
+                    header: header::read(path, header)?,
+                });
             }
             Place::Objects => {
                 let header = match parts.header.filter(|header| !header.trim().is_empty()) {
@@ -167,7 +175,10 @@ impl Templates {
                 ));
             }
             let twin = self.files[..position].iter().find(|other| {
-                other.header.path == header.path
+                let apart =
+                    file.network.is_some() && other.network.is_some() && file.network != other.network;
+                !apart
+                    && other.header.path == header.path
                     && other.header.roles.iter().any(|role| header.roles.contains(role))
             });
             if let Some(other) = twin {

@@ -10,8 +10,8 @@ use crate::args::{ProbeArgs, ProbeCommand};
 use crate::failure::Failure;
 use crate::printer::Printer;
 
-/// A single attempt takes no longer.
-const ATTEMPT: Duration = Duration::from_secs(1);
+/// A single attempt takes no longer; whoever takes silence for a drop counts on it.
+const ATTEMPT: Duration = Duration::from_millis(500);
 
 /// Runs a probe command.
 pub async fn run(arguments: ProbeArgs, printer: &Printer) -> Result<(), Failure> {

@@ -8,9 +8,9 @@ use kubezt_model::desired::Cluster;
 use super::ProbeResult;
 use super::pods::{Attempt, Ground, Pair, Trial};
 
-/// How long a pod has to have tried in vain, with a working path beside it, before silence is taken for a drop: some
-/// attempts of a second each.
-const SILENCE: Duration = Duration::from_secs(2);
+/// How long a pod has to have tried in vain, with a working path beside it, before silence is taken for a drop: enough for an
+/// attempt from beginning to end, at half a second each, and another one.
+const SILENCE: Duration = Duration::from_millis(1500);
 
 /// How long names and connections may take once their pod is ready: endpoints take their time to spread, and name
 /// servers that lost the API a while ago ask it again only now and then.
@@ -85,8 +85,8 @@ fn judge_drop(
         }
         (_, Err(error)) => Err(error.clone()),
         (None, Ok(Trial::Succeeded)) => Ok(ProbeResult::held(format!(
-            "a pod on {near} heard nothing from a pod on {far} for {} s, beside a pair that a policy lets talk",
-            SILENCE.as_secs()
+            "a pod on {near} heard nothing from a pod on {far} for {} ms, beside a pair that a policy lets talk",
+            SILENCE.as_millis()
         ))),
         (Some(Trial::Refused(why)), Ok(Trial::Succeeded)) => Err(format!("the pod gave up too early: {why}")),
     }

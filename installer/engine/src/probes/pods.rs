@@ -7,13 +7,16 @@ use std::time::Duration;
 use kubezt_model::NodeName;
 use serde_json::{Value, json};
 
-use crate::api::{ApiClient, ApiError};
+use crate::api::{ApiClient, ApiError, text};
 
 /// Label of every namespace made for a probe: what a killed run left behind is found by it.
 pub const PROBE_LABEL: &str = "kubezt.dev/probe";
 
-/// How often a pod is looked at again: each look is work, and a record in the audit log.
-const POLL: Duration = Duration::from_millis(400);
+/// How long a pod may stay as it is until it is looked at again, in case its change went unnoticed.
+const UNCHANGED: Duration = Duration::from_secs(10);
+
+/// How long to wait before another look at a pod that cannot be watched.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Port that listening pods take.
 const PORT: u16 = 8080;
@@ -187,7 +190,8 @@ impl<'a> Ground<'a> {
         // Asked by kubelet from the node itself, which policies let through: what is ready does listen.
         listening["spec"]["containers"][0]["readinessProbe"] =
             json!({"tcpSocket": {"port": PORT}, "periodSeconds": 1});
-        let target = format!("{server}.{}.svc.{}:{PORT}", self.namespace, self.domain);
+        // The dot at its end makes the name complete: no search list is gone through first.
+        let target = format!("{server}.{}.svc.{}.:{PORT}", self.namespace, self.domain);
         let seconds = patience.as_secs().to_string();
         let containers = Attempt::ALL.map(|attempt| {
             let name = attempt.name();
@@ -310,24 +314,29 @@ impl<'a> Ground<'a> {
         let deadline = tokio::time::Instant::now() + timeout;
         let mut last = "it was never seen".to_owned();
         loop {
+            let mut version = String::new();
             match self.client.read(&path).await {
                 Ok(Some(pod)) => {
                     if let Some(value) = done(&pod) {
                         return Ok(value);
                     }
                     last = describe(&pod);
+                    version = text(&pod, "/metadata/resourceVersion").to_owned();
                 }
                 Ok(None) => {}
                 Err(error) => last = error.to_string(),
             }
-            if tokio::time::Instant::now() >= deadline {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            if left.is_zero() {
                 return Err(format!(
                     "pod {}/{name} did not get there within {} s: {last}",
                     self.namespace,
                     timeout.as_secs()
                 ));
             }
-            tokio::time::sleep(POLL).await;
+            if self.client.changed(&path, &version, left.min(UNCHANGED)).await.is_err() {
+                tokio::time::sleep(POLL.min(left)).await;
+            }
         }
     }
 }
@@ -347,8 +356,7 @@ fn is_young_namespace(error: &ApiError) -> bool {
 }
 
 fn describe(pod: &Value) -> String {
-    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let waiting = text("/status/containerStatuses/0/state/waiting/reason");
-    let message = text("/status/containerStatuses/0/state/waiting/message");
-    format!("{} {waiting} {message}", text("/status/phase")).trim().to_owned()
+    let waiting = text(pod, "/status/containerStatuses/0/state/waiting/reason");
+    let message = text(pod, "/status/containerStatuses/0/state/waiting/message");
+    format!("{} {waiting} {message}", text(pod, "/status/phase")).trim().to_owned()
 }

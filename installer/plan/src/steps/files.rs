@@ -79,7 +79,7 @@ pub(super) fn configuration(context: &NodeContext<'_>) -> Draft {
 /// whose manifest is right, and that started with a file which was not, is restarted.
 pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
-    let kubelet_runs = super::kubelet::is_active(context, super::kubelet::KUBELET);
+    let kubelet_runs = super::units::is_active(context, super::kubelet::KUBELET);
     let mut interrupts = Disruption::None;
     for (file, pod) in context.desired.static_pods() {
         // A manifest of the same content starts nothing, so after another mode or owner there is nothing to wait for.

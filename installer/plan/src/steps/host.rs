@@ -44,7 +44,7 @@ pub(super) fn host(context: &NodeContext<'_>) -> Draft {
         }
     }
     let kernel = |on_change: &OnChange| *on_change == OnChange::LoadSysctls;
-    put_files(context, &mut actions, kernel);
+    let changed = put_files(context, &mut actions, kernel);
     let unset: Vec<&str> = context
         .desired
         .sysctls
@@ -54,10 +54,10 @@ pub(super) fn host(context: &NodeContext<'_>) -> Draft {
         })
         .map(|(key, _)| key.as_str())
         .collect();
-    if !unset.is_empty() {
-        for file in context.desired.files.iter().filter(|file| kernel(&file.on_change)) {
-            let action = Action::LoadSysctls { path: file.path.clone() };
-            actions.add(action, "change", "kernel parameters", unset.join(", "));
+    for file in context.desired.files.iter().filter(|file| kernel(&file.on_change)) {
+        let own: Vec<&str> = unset.iter().copied().filter(|key| file.body.expose().contains(key)).collect();
+        if changed || !own.is_empty() {
+            actions.add(Action::LoadSysctls { path: file.path.clone() }, "load", &file.path, own.join(", "));
         }
     }
     actions.into_draft(context, "host", "Prepare the host", Vec::new(), Disruption::None)

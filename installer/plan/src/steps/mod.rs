@@ -26,6 +26,7 @@ mod files;
 mod host;
 mod kubelet;
 mod services;
+mod units;
 
 pub use cluster::NODE_OBJECTS;
 

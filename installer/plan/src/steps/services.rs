@@ -1,14 +1,14 @@
 //! The container runtime, kubezt's own node service, and images.
 
 use kubezt_model::action::{Action, Condition};
-use kubezt_model::desired::{ComponentImage, OnChange};
+use kubezt_model::desired::ComponentImage;
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::Disruption;
 
 use super::NodeContext;
 use super::draft::Actions;
-use super::files::put_files;
-use super::kubelet::{KUBELET, keep_units_current};
+use super::kubelet::KUBELET;
+use super::units::keep_current;
 use crate::order::Draft;
 
 /// Unit of the container runtime.
@@ -17,14 +17,9 @@ const CONTAINERD: &str = "containerd.service";
 /// Everything that runs as a unit, but kubelet, which comes last.
 pub(super) fn services(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
-    let mut interrupts = Disruption::None;
-    for unit in context.desired.units.iter().filter(|unit| *unit != KUBELET) {
-        let wanted = OnChange::Restart(unit.clone());
-        let changed = put_files(context, &mut actions, |on_change| *on_change == wanted);
-        if keep_units_current(context, &mut actions, unit, changed) && unit == CONTAINERD {
-            interrupts = Disruption::Kubelet;
-        }
-    }
+    let units = context.desired.units.iter().filter(|unit| *unit != KUBELET);
+    let restarted = keep_current(context, &mut actions, units);
+    let interrupts = if restarted.contains(&CONTAINERD) { Disruption::Kubelet } else { Disruption::None };
     if !actions.is_empty() && context.desired.units.iter().any(|unit| unit == CONTAINERD) {
         actions.follow(Action::Wait {
             condition: Condition::SocketOpen { path: "/run/containerd/containerd.sock".to_owned() },

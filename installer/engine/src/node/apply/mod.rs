@@ -84,7 +84,7 @@ async fn perform(
         Action::LoadSysctls { path } => blocking(root, move |root| kernel::load_sysctls(root, &path)).await,
         Action::LoadModule { name } => kernel::load_module(root, &name).await,
         Action::ImportImage { digest, reference } => image::import(root, digest, &reference).await,
-        Action::ReloadUnits => unit::reload(root).await,
+        Action::LoadUnits { enable } => unit::load(root, &enable).await,
         Action::StartUnit { name } => unit::start(root, &name).await,
         Action::RestartUnit { name } => unit::restart(root, &name).await,
         Action::RestartStaticPod { name, manifest, timeout_seconds } => {

@@ -217,7 +217,7 @@ fn accounts_are_created_and_never_taken_over() {
 }
 
 #[test]
-fn units_are_enabled_and_started_once() {
+fn units_are_started_once() {
     let node = Fixture::new();
     let state = node.path("/state");
     node.write(

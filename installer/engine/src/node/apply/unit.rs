@@ -12,33 +12,29 @@ use crate::node::{NodeError, NodeRoot, gather};
 const START_LIMIT: Duration = Duration::from_secs(240);
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Reads unit files again.
+/// Reads unit files again and enables units.
 ///
 /// # Errors
 /// [`NodeError`].
-pub async fn reload(root: &NodeRoot) -> Result<Applied, NodeError> {
-    run(root, "systemctl", &["daemon-reload"], LIMIT).await.map(|_| Applied::changed(true))
+pub async fn load(root: &NodeRoot, enable: &[String]) -> Result<Applied, NodeError> {
+    // Enabling makes systemd read everything again by itself.
+    let arguments: Vec<&str> = match enable {
+        [] => vec!["daemon-reload"],
+        units => ["enable", "--"].into_iter().chain(units.iter().map(String::as_str)).collect(),
+    };
+    run(root, "systemctl", &arguments, LIMIT).await.map(|_| Applied::changed(true))
 }
 
-/// Enables a unit and starts it where it is not active.
+/// Starts a unit where it is not active.
 ///
 /// # Errors
 /// [`NodeError::Unit`] with the end of its journal.
 pub async fn start(root: &NodeRoot, name: &str) -> Result<Applied, NodeError> {
-    let before = state(root, name).await?;
-    // Units without an [Install] section are `static`, generated ones `generated`: they cannot be enabled and need not be.
-    let enable = !matches!(
-        before.as_ref().map(|unit| unit.enabled.as_str()),
-        Some("enabled" | "static" | "generated" | "indirect" | "alias")
-    );
-    let start = before.is_none_or(|unit| unit.active != "active");
-    if enable {
-        run(root, "systemctl", &["enable", "--", name], LIMIT).await?;
-    }
+    let start = state(root, name).await?.is_none_or(|unit| unit.active != "active");
     if start {
         bring_up(root, "start", name).await?;
     }
-    Ok(Applied::changed(enable || start))
+    Ok(Applied::changed(start))
 }
 
 /// Restarts a unit.
