@@ -3,6 +3,7 @@
 //! The stories run one after the other, in the order of the list, on one lab: the later ones use the cluster that the
 //! earlier ones made. A story that cannot start because the cluster is missing fails, it does not pass.
 
+mod access;
 mod baseline;
 mod certificates;
 mod converged;
@@ -41,6 +42,7 @@ const STORIES: &[(&str, Story)] = &[
     ("plan_after_install_is_empty", converged::plan_is_empty),
     ("a_second_install_changes_and_restarts_nothing", converged::second_install),
     ("a_change_in_the_api_shows_in_the_plan", converged::api_drift),
+    ("nodes_are_reached_as_root_and_by_an_agent", access::root_and_agent),
     ("renewal_under_load_fails_no_request", certificates::renewal_under_load),
     ("planted_secrets_are_nowhere", secrets::nowhere),
     ("tamperings_turn_their_requirement_red_and_install_green", tampering::red_and_green),

@@ -13,6 +13,7 @@ use crate::lab::Lab;
 pub struct Kubezt {
     binary: PathBuf,
     file: PathBuf,
+    environment: Vec<(String, PathBuf)>,
 }
 
 /// What came of a run.
@@ -30,13 +31,20 @@ impl Kubezt {
     /// The binary named by `KUBEZT_BINARY`, on the lab's cluster file.
     pub fn from_environment(lab: &Lab) -> Result<Self> {
         let binary = std::env::var("KUBEZT_BINARY").context("KUBEZT_BINARY names no binary")?.into();
-        Ok(Self { binary, file: lab.cluster_file() })
+        Ok(Self { binary, file: lab.cluster_file(), environment: Vec::new() })
     }
 
     /// The same binary on another cluster file.
     #[must_use]
     pub fn on(&self, file: PathBuf) -> Self {
-        Self { binary: self.binary.clone(), file }
+        Self { file, ..self.clone() }
+    }
+
+    /// The same with a variable of the environment that names a path.
+    #[must_use]
+    pub fn with(mut self, variable: &str, path: &std::path::Path) -> Self {
+        self.environment.push((variable.to_owned(), path.to_owned()));
+        self
     }
 
     /// Runs a command to its end.
@@ -66,7 +74,7 @@ impl Kubezt {
 
     fn command(&self, command: &str, arguments: &[&str]) -> Command {
         let mut process = Command::new(&self.binary);
-        process.arg(command);
+        process.arg(command).envs(self.environment.iter().map(|(name, path)| (name, path)));
         // `certs renew` takes the cluster file before its own command.
         process.arg("-f").arg(&self.file).args(arguments).stdin(Stdio::null());
         process

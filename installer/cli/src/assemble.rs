@@ -9,7 +9,7 @@ use kubezt_model::cluster::{ArtifactSource, Role};
 use kubezt_model::desired::{ComponentFile, ComponentImage, Desired, DesiredNode, ManifestSet, Node};
 use kubezt_model::{Digest, Mode, SecretText};
 use kubezt_plan::steps::NODE_OBJECTS;
-use kubezt_render::{Input, Secrets, Templates};
+use kubezt_render::{Input, Secrets};
 use serde_json::{Value, json};
 
 use crate::chart;
@@ -48,6 +48,7 @@ pub async fn assemble(
     context: &Context,
     encryption_key: &SecretText,
     program: &NodeProgram,
+    manifests: Vec<ManifestSet>,
     printer: Printer,
 ) -> Result<Assembled, Failure> {
     let templates = context::templates()?;
@@ -80,7 +81,6 @@ pub async fn assemble(
     if !errors.is_empty() {
         return Err(Failure::usage(errors.join("\nerror: ")));
     }
-    let manifests = manifests(&templates, &input, &prepared).await?;
     let mut blobs: BTreeMap<Digest, BlobSource> = BTreeMap::new();
     let mut add = |digest: Digest, path: &Path, size: u64| {
         blobs.insert(digest, BlobSource { path: path.to_owned(), digest, size });
@@ -96,8 +96,7 @@ pub async fn assemble(
 pub fn outline(context: &Context) -> Result<Desired, Failure> {
     let templates = context::templates()?;
     let images = catalogue()?.image_names(ARCHITECTURE);
-    let secrets = Secrets { encryption_key: SecretText::new(String::new()) };
-    let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };
+    let input = Input { cluster: &context.cluster, images: &images, secrets: &no_secrets() };
     let nodes = context
         .cluster
         .nodes
@@ -106,6 +105,11 @@ pub fn outline(context: &Context) -> Result<Desired, Failure> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(Failure::usage)?;
     Ok(Desired { cluster: context.cluster.clone(), nodes, manifests: Vec::new() })
+}
+
+/// For what holds none.
+fn no_secrets() -> Secrets {
+    Secrets { encryption_key: SecretText::new(String::new()) }
 }
 
 /// The embedded component recipes.
@@ -185,16 +189,16 @@ fn image_names(prepared: &Prepared) -> BTreeMap<String, String> {
 }
 
 /// Every object in the API: kubezt's own, the CNI's chart right after the first rights, the nodes' labels at the end.
-async fn manifests(
-    templates: &Templates,
-    input: &Input<'_>,
-    prepared: &Prepared,
-) -> Result<Vec<ManifestSet>, Failure> {
-    let mut sets = kubezt_render::render_manifests(templates, input).map_err(Failure::usage)?;
+pub async fn manifests(context: &Context, printer: Printer) -> Result<Vec<ManifestSet>, Failure> {
+    let templates = context::templates()?;
+    let prepared = components(context.file.spec.artifacts.source, &[], printer).await?;
+    let images = image_names(&prepared);
+    let input = Input { cluster: &context.cluster, images: &images, secrets: &no_secrets() };
+    let mut sets = kubezt_render::render_manifests(&templates, &input).map_err(Failure::usage)?;
     let cni = &input.cluster.cni.name;
     if let Some(tool) = prepared.chart(cni) {
         let helm = prepared.helm().ok_or_else(|| Failure::environment("Helm was not prepared"))?;
-        let values = kubezt_render::chart_values(templates, input).map_err(Failure::usage)?;
+        let values = kubezt_render::chart_values(&templates, &input).map_err(Failure::usage)?;
         let version = &input.cluster.kubernetes_version;
         let chart = chart::render(helm, tool, cni, version, &values).await?;
         sets.insert(usize::from(!sets.is_empty()), chart);

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 use kubezt_controls::{Library, resolve};
@@ -36,7 +37,7 @@ pub struct Context {
 
 impl Context {
     /// Reads and resolves the cluster file.
-    pub fn load(arguments: &ClusterArgs) -> Result<Self, Failure> {
+    pub fn load(arguments: &ClusterArgs) -> Result<Arc<Self>, Failure> {
         let name = arguments.file.display().to_string();
         let text = match fs::read_to_string(&arguments.file) {
             Ok(text) => text,
@@ -55,7 +56,7 @@ impl Context {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Ok(Self { library, file, folder, cluster, state })
+        Ok(Arc::new(Self { library, file, folder, cluster, state }))
     }
 
     /// A path of the cluster file: `~/` is the home folder, a relative path starts at the file.
@@ -66,32 +67,36 @@ impl Context {
         }
     }
 
-    /// Opens the operator's secrets, making them on the first run.
-    pub fn secrets(&self, arguments: &PassphraseArgs, printer: Printer) -> Result<Secrets, Failure> {
-        let first = !self.state.has_secrets();
-        let passphrase = self.passphrase(arguments, first, printer)?;
-        if !first {
-            return self.state.open(&passphrase).map_err(Failure::usage);
+    /// Opens the operator's secrets, making them on the first run. Deriving the key that seals them is meant to take long.
+    pub fn secrets(&self, passphrase: &[u8]) -> Result<Secrets, Failure> {
+        if self.state.has_secrets() {
+            return self.state.open(passphrase).map_err(Failure::usage);
         }
         if passphrase.len() < SHORTEST_PASSPHRASE {
             return Err(Failure::usage(format!(
                 "the passphrase is too short: the root key of the cluster needs at least {SHORTEST_PASSPHRASE} characters"
             )));
         }
+        let Secrets { root, encryption_key } = self.new_secrets()?;
+        self.state.create(passphrase, root, encryption_key).map_err(Failure::environment)
+    }
+
+    /// Secrets as a first run makes them, kept nowhere.
+    pub fn new_secrets(&self) -> Result<Secrets, Failure> {
         let years = self.cluster.settings.pki.root_years;
         let root = kubezt_pki::new_root(self.cluster.name.as_str(), jiff::Timestamp::now(), years)
             .map_err(Failure::environment)?;
         let key = kubezt_pki::random_bytes::<32>().map_err(Failure::environment)?;
-        let key = SecretText::new(base64(key.as_slice()));
-        self.state.create(&passphrase, root, key).map_err(Failure::environment)
+        Ok(Secrets { root, encryption_key: SecretText::new(base64(key.as_slice())) })
     }
 
-    fn passphrase(
+    /// The passphrase of the operator's secrets, from a file or asked for.
+    pub fn passphrase(
         &self,
         arguments: &PassphraseArgs,
-        first: bool,
         printer: Printer,
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let first = !self.state.has_secrets();
         let file = arguments
             .passphrase_file
             .clone()

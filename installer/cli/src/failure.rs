@@ -46,6 +46,11 @@ impl Failure {
         Self::new(Code::HasChanges, "")
     }
 
+    /// The cluster was never installed from this folder.
+    pub fn no_root() -> Self {
+        Self::usage("this cluster has no root yet").hint("`kubezt install` makes one")
+    }
+
     /// Adds what to try.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {

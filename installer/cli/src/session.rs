@@ -100,12 +100,13 @@ impl Session {
                 Failure::environment(why.join("\nerror: ")).hint("no node was reached, so nothing was done")
             );
         }
-        let certificate = context.state.root_certificate().map_err(Failure::environment)?;
+        let certificate = match &root {
+            Some(root) => Some(root.certificate().clone()),
+            None => context.state.root_certificate().map_err(Failure::environment)?,
+        };
         let mut assessment = Assessment::default();
         assess(&desired, &facts, certificate.as_ref(), now, &mut assessment);
-        let certificate = certificate.ok_or_else(|| {
-            Failure::usage("this cluster has no root yet").hint("`kubezt install` makes one")
-        })?;
+        let certificate = certificate.ok_or_else(Failure::no_root)?;
         let authorities = Authorities::read(certificate, &desired, &facts);
         let desired = Arc::new(desired);
         let parts = FleetParts {

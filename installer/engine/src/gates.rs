@@ -14,6 +14,9 @@ use crate::probes::pods::{Attempt, Ground, Pair, Trial};
 /// How often a gate looks again: each look is work, and some records in the audit log.
 const POLL: Duration = Duration::from_secs(1);
 
+/// How often it is tried whether the API is ready, which everything waits for and costs little.
+const API_POLL: Duration = Duration::from_millis(200);
+
 /// Kinds whose size is waited for.
 pub(crate) const WORKLOADS: [&str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
 
@@ -45,7 +48,7 @@ pub async fn wait(
             return Err(format!("not there after {} s: {missing}", timeout.as_secs()));
         }
         waiting(missing);
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(if *gate == Gate::ApiReady { API_POLL } else { POLL }).await;
     }
 }
 

@@ -8,7 +8,7 @@ use kubezt_pki::CertificateChain;
 use kubezt_plan::{Assessment, Due};
 
 use super::install::execute;
-use super::plan::look;
+use super::plan::{FirstRun, look};
 use crate::args::{CertsArgs, CertsCommand, Output};
 use crate::assemble;
 use crate::context::Context;
@@ -24,7 +24,10 @@ pub async fn run(arguments: CertsArgs, printer: Printer) -> Result<(), Failure> 
         None => list(&context, printer).await,
         Some(CertsCommand::Renew { passphrase }) => {
             let _lock = context.state.lock("kubezt certs renew").map_err(Failure::environment)?;
-            let (_, mut session) = look(&context, &passphrase, printer).await?;
+            if !context.state.has_secrets() {
+                return Err(Failure::no_root());
+            }
+            let (_, mut session) = look(&context, &passphrase, FirstRun::Make, printer).await?;
             if !session.failures.is_empty() {
                 return Err(Failure::environment(session.failure_text()));
             }

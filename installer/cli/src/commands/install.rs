@@ -13,7 +13,7 @@ use kubezt_plan::steps::NODE_OBJECTS;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::look;
+use super::plan::{FirstRun, look};
 use super::verify;
 use crate::args::InstallArgs;
 use crate::context::Context;
@@ -32,7 +32,7 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
         .state
         .lock(&format!("{} since {now}, process {}", operator_name(), std::process::id()))
         .map_err(Failure::environment)?;
-    let (mut plan, session) = look(&context, &arguments.passphrase, printer).await?;
+    let (mut plan, session) = look(&context, &arguments.passphrase, FirstRun::Make, printer).await?;
     if !arguments.no_verify && tries_data_path(&context) {
         // The verification that follows lets pods talk anyway, by the same means.
         plan.steps.retain(|step| !matches!(step.operation, Operation::Gate { gate: Gate::PodsTalk, .. }));

@@ -34,9 +34,7 @@ pub async fn run(arguments: KubeconfigArgs, printer: Printer) -> Result<(), Fail
         desired.nodes.iter().map(|node| (node.node.name.clone(), kubezt_plan::facts::reads(node))).collect();
     let (facts, _) = nodes.gather(reads, now).await;
     let root =
-        context.state.root_certificate().map_err(Failure::environment)?.ok_or_else(|| {
-            Failure::usage("this cluster has no root yet").hint("`kubezt install` makes one")
-        })?;
+        context.state.root_certificate().map_err(Failure::environment)?.ok_or_else(Failure::no_root)?;
     let why = || failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let trust = Authorities::read(root, &desired, &facts)
         .intermediate(AuthorityKind::Kubernetes)

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use kubezt_engine::link::NodeProgram;
+use kubezt_engine::state::Secrets;
 use kubezt_model::plan::{Plan, Step};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::{Output, PassphraseArgs, PlanArgs};
-use crate::assemble::assemble;
+use crate::assemble::{self, assemble};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
@@ -16,7 +17,7 @@ use crate::session::{Session, connect};
 /// Shows what install would change.
 pub async fn run(arguments: PlanArgs, printer: Printer) -> Result<(), Failure> {
     let context = Context::load(&arguments.cluster)?;
-    let (plan, session) = look(&context, &arguments.passphrase, printer).await?;
+    let (plan, session) = look(&context, &arguments.passphrase, FirstRun::Pretend, printer).await?;
     match arguments.output {
         Output::Text => printer.text(&kubezt_plan::text::plan(&plan, !arguments.summary)),
         Output::Json => {
@@ -31,21 +32,48 @@ pub async fn run(arguments: PlanArgs, printer: Printer) -> Result<(), Failure> {
     if arguments.exit_code && !plan.is_empty() { Err(Failure::has_changes()) } else { Ok(()) }
 }
 
-/// Looks at the cluster and plans; nodes are connected to while the desired state is put together.
+/// What is done about the secrets of a cluster that has none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstRun {
+    /// They are made and kept.
+    Make,
+    /// Others, which are forgotten, stand for them: nothing is written.
+    Pretend,
+}
+
+/// Looks at the cluster and plans. Nodes are connected to, secrets opened and charts rendered side by side.
 pub async fn look(
-    context: &Context,
+    context: &Arc<Context>,
     passphrase: &PassphraseArgs,
+    first_run: FirstRun,
     printer: Printer,
 ) -> Result<(Plan, Session), Failure> {
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let connecting = AbortOnDropHandle::new(tokio::spawn(connect(context, Arc::clone(&program))));
-    // Deriving the key that seals the secrets is meant to take long.
-    let secrets = tokio::task::block_in_place(|| context.secrets(passphrase, printer))?;
-    let assembled = assemble(context, &secrets.encryption_key, &program, printer).await?;
+    let (secrets, manifests) = tokio::try_join!(
+        secrets(context, passphrase, first_run, printer),
+        assemble::manifests(context, printer)
+    )?;
+    let assembled = assemble(context, &secrets.encryption_key, &program, manifests, printer).await?;
     let (nodes, failures) = connecting.await.map_err(Failure::environment)?;
     let session =
         Session::open(context, nodes, failures, assembled.desired, assembled.blobs, Some(secrets.root))
             .await?;
     let plan = kubezt_plan::plan(&session.desired, &session.facts, &session.assessment);
     Ok((plan, session))
+}
+
+/// The operator's secrets, opened beside whatever else goes on.
+pub async fn secrets(
+    context: &Arc<Context>,
+    passphrase: &PassphraseArgs,
+    first_run: FirstRun,
+    printer: Printer,
+) -> Result<Secrets, Failure> {
+    if first_run == FirstRun::Pretend && !context.state.has_secrets() {
+        return context.new_secrets();
+    }
+    let passphrase = context.passphrase(passphrase, printer)?;
+    let context = Arc::clone(context);
+    tokio::task::spawn_blocking(move || context.secrets(&passphrase)).await.map_err(Failure::environment)?
 }

@@ -6,13 +6,14 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::write::GzEncoder;
 use kubezt_model::Digest;
 use sha2::Digest as _;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::LinkError;
@@ -63,8 +64,8 @@ impl Privilege {
 pub struct NodeProgram {
     path: PathBuf,
     digest: Digest,
-    bytes: Vec<u8>,
-    compressed: OnceLock<Vec<u8>>,
+    bytes: Arc<[u8]>,
+    compressed: OnceCell<Vec<u8>>,
 }
 
 impl NodeProgram {
@@ -85,7 +86,7 @@ impl NodeProgram {
         let bytes =
             std::fs::read(path).map_err(|source| LinkError::Program { path: path.to_owned(), source })?;
         let digest = Digest::from_bytes(sha2::Sha256::digest(&bytes).into());
-        Ok(Self { path: path.to_owned(), digest, bytes, compressed: OnceLock::new() })
+        Ok(Self { path: path.to_owned(), digest, bytes: bytes.into(), compressed: OnceCell::new() })
     }
 
     /// Digest of the program.
@@ -103,16 +104,19 @@ impl NodeProgram {
         format!("{PROGRAM_FOLDER}/kubezt-{}", self.digest)
     }
 
-    fn compressed(&self) -> Result<&[u8], LinkError> {
-        if let Some(bytes) = self.compressed.get() {
-            return Ok(bytes);
-        }
-        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        let bytes = encoder
-            .write_all(&self.bytes)
-            .and_then(|()| encoder.finish())
-            .map_err(|source| LinkError::Program { path: self.path.clone(), source })?;
-        Ok(self.compressed.get_or_init(|| bytes))
+    /// Compressed once, whatever the number of nodes that need it.
+    async fn compressed(&self) -> Result<&[u8], LinkError> {
+        let failed = |source| LinkError::Program { path: self.path.clone(), source };
+        let compress = || async {
+            let bytes = Arc::clone(&self.bytes);
+            let compressing = tokio::task::spawn_blocking(move || {
+                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(&bytes)?;
+                encoder.finish()
+            });
+            compressing.await.map_err(std::io::Error::other).flatten().map_err(failed)
+        };
+        self.compressed.get_or_try_init(compress).await.map(Vec::as_slice)
     }
 
     fn start_script(&self) -> String {
@@ -178,8 +182,8 @@ pub(super) async fn start(
     }
     drop(stream);
     let (bytes, unpack) = match unpacker {
-        "gzip" => (program.compressed()?, " | gzip -dc"),
-        _ => (program.bytes.as_slice(), ""),
+        "gzip" => (program.compressed().await?, " | gzip -dc"),
+        _ => (&*program.bytes, ""),
     };
     let script = program.upload_script(bytes.len(), unpack);
     let mut stream = connection.exec(&privilege.command(&script)).await?;
@@ -252,18 +256,18 @@ mod tests {
         String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
     }
 
-    #[test]
-    fn the_program_is_sent_once_and_only_whole() {
+    #[tokio::test]
+    async fn the_program_is_sent_once_and_only_whole() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("state");
         let program = program(folder.path(), "#!/bin/sh\necho started \"$@\"\n");
         let need = run(&root, &program.start_script(), b"");
         assert!(need.starts_with(NEED) && need.split_whitespace().count() == 3, "{need}");
 
-        let bytes = program.compressed().unwrap().to_vec();
+        let bytes = program.compressed().await.unwrap().to_vec();
         let upload = program.upload_script(bytes.len(), " | gzip -dc");
         run(&root, &upload, &bytes[..bytes.len() / 2]);
-        let mut damaged = program.bytes.clone();
+        let mut damaged = program.bytes.to_vec();
         damaged[3] ^= 1;
         let said = run(&root, &program.upload_script(damaged.len(), ""), &damaged);
         assert!(said.starts_with(BAD), "{said}");

@@ -57,7 +57,7 @@ struct Side<'a> {
     bench: &'a Bench,
     control_plane: &'a Node,
     workers: Vec<&'a Node>,
-    /// What `kubezt render` wrote.
+    /// What `kubezt render` wrote, with the chart as it is for nodes that nobody prepared for it.
     rendered: PathBuf,
     /// The lab's cluster file.
     cluster: Value,
@@ -67,14 +67,20 @@ impl<'a> Side<'a> {
     fn new(bench: &'a Bench) -> Result<Self> {
         let rendered = bench.folder.join("rendered");
         let folder = rendered.to_str().context("the target folder is not UTF-8")?;
-        quiet(&mut bench.kubezt(&["render", "--output", folder]))?;
+        let mut cluster: Value =
+            serde_yaml::from_str(&fs_err::read_to_string(lab::folder(LAB).join("cluster.yaml"))?)?;
+        do_host_work_in_pods(&mut cluster)?;
+        let file = lab::folder(LAB).join("kubeadm.yaml");
+        fs_err::write(&file, serde_yaml::to_string(&cluster)?)?;
+        let file = file.to_str().context("the lab's folder is not UTF-8")?;
+        quiet(&mut bench.kubezt(&["render", "--file", file, "--output", folder]))?;
         let nodes = &bench.lab.nodes;
         Ok(Self {
             bench,
             control_plane: nodes.iter().find(|node| !is_worker(node)).context("no control plane")?,
             workers: nodes.iter().filter(|node| is_worker(node)).collect(),
             rendered,
-            cluster: serde_yaml::from_str(&fs_err::read_to_string(lab::folder(LAB).join("cluster.yaml"))?)?,
+            cluster,
         })
     }
 
@@ -201,6 +207,16 @@ impl<'a> Side<'a> {
             paths.find(|path| is_it(path)).with_context(|| format!("no {part} in {}", folder.display()))?;
         Ok(fs_err::read_to_string(path)?)
     }
+}
+
+/// Lets Cilium's pods do what kubezt does on the host: on kubeadm's nodes nobody else does.
+fn do_host_work_in_pods(cluster: &mut Value) -> Result<()> {
+    let values = cluster["spec"]["cni"]["values"].as_mapping_mut().context("no spec.cni.values")?;
+    let on: Value = serde_yaml::from_str("{autoMount: {enabled: true}}")?;
+    values.insert("bpf".into(), on.clone());
+    values.insert("cgroup".into(), on);
+    values.insert("sysctlfix".into(), serde_yaml::from_str("{enabled: true}")?);
+    Ok(())
 }
 
 fn is_worker(node: &Node) -> bool {

@@ -69,7 +69,7 @@ pub fn settle() -> Result<()> {
         thread::sleep(Duration::from_secs(2));
         let now = busy_and_idle()?;
         let (busy, idle) = (now.0 - before.0, now.1 - before.1);
-        if idle > busy {
+        if idle > 2 * busy {
             break;
         }
         before = now;
