@@ -25,6 +25,13 @@ use tower::ServiceBuilder;
 /// Who the API server sees as the owner of the fields kubezt applies.
 pub const FIELD_MANAGER: &str = "kubezt";
 
+/// Asks for an object's metadata alone.
+const METADATA: (&str, &str) = ("accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+
+/// Asks for the metadata of a list's objects alone.
+const METADATA_LIST: (&str, &str) =
+    ("accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+
 /// No call takes longer, so that a dead data path shows as an error and not as silence.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -151,10 +158,12 @@ impl ApiClient {
     ) -> Result<Value, ApiError> {
         let call = format!("{method} {}", path.split('?').next().unwrap_or(path));
         let unreachable = |cause: String| ApiError::Unreachable { call: call.clone(), cause };
-        let mut request =
-            Request::builder().method(method).uri(path).header(http::header::ACCEPT, "application/json");
+        let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if !headers.iter().any(|(name, _)| *name == METADATA.0) {
+            request = request.header(http::header::ACCEPT, "application/json");
         }
         let request = request.body(body).map_err(|error| ApiError::Setup(error.to_string()))?;
         match tokio::time::timeout(CALL_TIMEOUT, self.client.request_text(request)).await {
@@ -209,10 +218,22 @@ impl ApiClient {
     /// # Errors
     /// As [`ApiClient::call`].
     pub async fn list(&self, path: &str) -> Result<Vec<Value>, ApiError> {
+        self.list_with(path, &[]).await
+    }
+
+    /// As [`ApiClient::list`], but nothing of the objects except their `metadata`.
+    ///
+    /// # Errors
+    /// As [`ApiClient::call`].
+    pub async fn list_metadata(&self, path: &str) -> Result<Vec<Value>, ApiError> {
+        self.list_with(path, &[METADATA_LIST]).await
+    }
+
+    async fn list_with(&self, path: &str, headers: &[(&str, &str)]) -> Result<Vec<Value>, ApiError> {
         let mut items = Vec::new();
         let mut page = format!("{path}?limit=500");
         loop {
-            let mut list = self.call(Method::GET, &page, "application/json", Vec::new()).await?;
+            let mut list = self.send(Method::GET, &page, headers, Vec::new()).await?;
             if let Some(Value::Array(more)) = list.get_mut("items").map(Value::take) {
                 items.extend(more);
             }
@@ -228,10 +249,28 @@ impl ApiClient {
     /// # Errors
     /// As [`ApiClient::call`].
     pub async fn apply(&self, object: &Value, dry_run: bool) -> Result<Value, ApiError> {
+        self.apply_with(object, dry_run, &[]).await
+    }
+
+    /// A dry run of [`ApiClient::apply`] that answers with nothing but the object's `metadata`.
+    ///
+    /// # Errors
+    /// As [`ApiClient::call`].
+    pub async fn would_apply(&self, object: &Value) -> Result<Value, ApiError> {
+        self.apply_with(object, true, &[METADATA]).await
+    }
+
+    async fn apply_with(
+        &self,
+        object: &Value,
+        dry_run: bool,
+        headers: &[(&str, &str)],
+    ) -> Result<Value, ApiError> {
         let dry = if dry_run { "&dryRun=All" } else { "" };
         let path = format!("{}?fieldManager={FIELD_MANAGER}&force=true{dry}", object_path(object)?);
         let body = serde_json::to_vec(object).map_err(|error| ApiError::Setup(error.to_string()))?;
-        self.call(Method::PATCH, &path, "application/apply-patch+yaml", body).await
+        let content = (http::header::CONTENT_TYPE.as_str(), "application/apply-patch+yaml");
+        self.send(Method::PATCH, &path, &[&[content], headers].concat(), body).await
     }
 
     /// Creates an object.
