@@ -332,7 +332,8 @@ impl Node {
 
     fn load_sysctls(&mut self, path: &str) -> Result<bool, String> {
         let mut changed = false;
-        for line in self.text(path)?.to_owned().lines().filter(|line| !line.starts_with('#')) {
+        // Parameters of devices that come later: there are none yet.
+        for line in self.text(path)?.to_owned().lines().filter(|line| !line.starts_with(['#', '-'])) {
             let (key, value) = line.split_once(" = ").ok_or_else(|| format!("{path}: {line:?}"))?;
             changed |= self.sysctls.insert(key.to_owned(), value.to_owned()).as_deref() != Some(value);
         }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kubezt_artifacts::{Architecture, Catalogue, default_cache, prepare};
+use kubezt_artifacts::{Architecture, Catalogue, Extent, Wanted, default_cache, prepare};
 use kubezt_model::cluster::ArtifactSource;
 
 #[tokio::main]
@@ -24,9 +24,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cache = default_cache(std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from), &home);
     let architecture = Architecture::host().ok_or("no components for this architecture")?;
     let started = Instant::now();
-    let prepared =
-        prepare(&catalogue, source, architecture, &wanted, &cache, &|progress| eprintln!("{progress:?}"))
-            .await?;
+    let prepared = prepare(
+        &catalogue,
+        source,
+        architecture,
+        Wanted { components: &wanted, extent: Extent::Everything },
+        &cache,
+        &|progress| eprintln!("{progress:?}"),
+    )
+    .await?;
     eprintln!("prepared in {:?}", started.elapsed());
     for file in &prepared.node_files {
         println!("{} {} {} {} {:?}", file.digest.short(), file.size, file.mode, file.path, file.roles);

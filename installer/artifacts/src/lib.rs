@@ -37,6 +37,6 @@ mod toolchain;
 pub use cache::{CorruptBlob, default_cache, verify};
 pub use catalogue::Catalogue;
 pub use error::Error;
-pub use prepare::{ImageArchive, NodeFile, Prepared, Progress, Tool, prepare};
+pub use prepare::{Extent, ImageArchive, NodeFile, Prepared, Progress, Tool, Wanted, prepare};
 pub use program::program_image;
 pub use recipe::Architecture;

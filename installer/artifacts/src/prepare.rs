@@ -10,9 +10,9 @@ use kubezt_model::cluster::{ArtifactSource, Role};
 use kubezt_model::{Digest, Mode};
 use tokio::sync::Semaphore;
 
-use self::component::{One, chart_key};
+use self::component::One;
 use crate::Error;
-use crate::cache::Cache;
+use crate::cache::{Cache, Record};
 use crate::catalogue::{Catalogue, Component};
 use crate::recipe::{Architecture, ComponentRole};
 use crate::toolchain::Go;
@@ -127,6 +127,24 @@ pub enum Progress {
     },
 }
 
+/// What is prepared.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Names of components.
+    pub components: &'a [&'a str],
+    /// How much of each.
+    pub extent: Extent,
+}
+
+/// How much of each component is prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Everything,
+    /// What the operator's machine needs to render objects: programs that run there, and charts.
+    Tools,
+}
+
 /// Prepares components for nodes of one architecture. What is cached costs milliseconds; no program runs and nothing is hashed.
 ///
 /// `cache` is the folder of the cache, as [`crate::default_cache`] names it. Programs of the operator are prepared for the
@@ -138,7 +156,7 @@ pub async fn prepare(
     catalogue: &Catalogue,
     source: ArtifactSource,
     architecture: Architecture,
-    wanted: &[&str],
+    wanted: Wanted<'_>,
     cache: &Path,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Prepared, Error> {
@@ -152,11 +170,11 @@ async fn prepare_with(
     catalogue: &Catalogue,
     source: ArtifactSource,
     architecture: Architecture,
-    wanted: &[&str],
+    wanted: Wanted<'_>,
     cache: &Path,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Prepared, Error> {
-    let names: BTreeSet<_> = wanted.iter().copied().collect();
+    let names: BTreeSet<_> = wanted.components.iter().copied().collect();
     let mut components =
         names.into_iter().map(|name| catalogue.component(name)).collect::<Result<Vec<_>, _>>()?;
     let go = match source {
@@ -165,6 +183,7 @@ async fn prepare_with(
     };
     let run = Run {
         cache: Cache::open(cache)?,
+        extent: wanted.extent,
         source,
         architecture,
         go,
@@ -195,6 +214,7 @@ async fn prepare_with(
 
 struct Run<'a> {
     cache: Cache,
+    extent: Extent,
     source: ArtifactSource,
     architecture: Architecture,
     go: Option<Go>,
@@ -210,10 +230,29 @@ impl Run<'_> {
             _ => self.architecture,
         };
         let one = One { run: self, component, architecture };
-        let built = one.built().await?;
+        let everything = self.extent == Extent::Everything;
+        let (programs, charts) = tokio::try_join!(
+            async {
+                let needed = everything || recipe.tools.values().any(|tool| tool.binary.is_some());
+                if needed { one.programs().await } else { Ok(Record::default()) }
+            },
+            one.charts()
+        )?;
         let mut prepared = Prepared::default();
+        for (name, tool) in &recipe.tools {
+            let (blob, file) = match &tool.binary {
+                Some(binary) => (one.named(&programs, binary)?, binary.clone()),
+                None => (one.named(&charts, name)?, format!("{}-{}.tgz", recipe.name, component.pin.version)),
+            };
+            let path = self.cache.named(&blob.digest, &file)?;
+            let definition_labels = tool.definition_labels.clone();
+            prepared.tools.insert(name.clone(), Tool { path, digest: blob.digest, definition_labels });
+        }
+        if !everything {
+            return Ok(prepared);
+        }
         for (name, image) in &recipe.images {
-            let blob = one.image(name, image, &built).await?;
+            let blob = one.image(name, image, &programs).await?;
             prepared.images.push(ImageArchive {
                 component: recipe.name.clone(),
                 name: name.clone(),
@@ -225,7 +264,7 @@ impl Run<'_> {
             });
         }
         for file in &recipe.files {
-            let blob = one.named(&built, &file.binary)?;
+            let blob = one.named(&programs, &file.binary)?;
             prepared.node_files.push(NodeFile {
                 component: recipe.name.clone(),
                 path: file.path.clone(),
@@ -235,18 +274,6 @@ impl Run<'_> {
                 digest: blob.digest,
                 size: blob.size,
             });
-        }
-        for (name, tool) in &recipe.tools {
-            let (blob, file) = match &tool.binary {
-                Some(binary) => (one.named(&built, binary)?, binary.clone()),
-                None => (
-                    one.named(&built, &chart_key(name))?,
-                    format!("{}-{}.tgz", recipe.name, component.pin.version),
-                ),
-            };
-            let path = self.cache.named(&blob.digest, &file)?;
-            let definition_labels = tool.definition_labels.clone();
-            prepared.tools.insert(name.clone(), Tool { path, digest: blob.digest, definition_labels });
         }
         Ok(prepared)
     }
@@ -304,7 +331,7 @@ mod tests {
                 &catalogue,
                 ArtifactSource::Source,
                 Architecture::Amd64,
-                &["pause"],
+                Wanted { components: &["pause"], extent: Extent::Everything },
                 &self.path("cache"),
                 &|progress| seen.lock().unwrap().push(progress),
             )

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use kubezt_artifacts::{Architecture, Catalogue, Prepared, Progress};
+use kubezt_artifacts::{Architecture, Catalogue, Extent, Prepared, Progress, Wanted};
 use kubezt_engine::link::{BlobSource, NodeProgram};
 use kubezt_model::cluster::{ArtifactSource, Role};
 use kubezt_model::desired::{ComponentFile, ComponentImage, Desired, DesiredNode, ManifestSet, Node};
@@ -51,8 +51,9 @@ pub async fn assemble(
     manifests: Vec<ManifestSet>,
     printer: Printer,
 ) -> Result<Assembled, Failure> {
-    let templates = context::templates()?;
-    let prepared = components(context.file.spec.artifacts.source, &[], printer).await?;
+    let mut desired = rendered(context, encryption_key)?;
+    desired.manifests = manifests;
+    let prepared = components(context.file.spec.artifacts.source, &[], Extent::Everything, printer).await?;
     let probe = kubezt_artifacts::program_image(
         &cache()?,
         ARCHITECTURE,
@@ -63,23 +64,9 @@ pub async fn assemble(
     .await
     .map_err(Failure::environment)?;
     let probed = kubezt_engine::gates::pair(&context.cluster);
-    let images = image_names(&prepared);
-    let secrets = Secrets { encryption_key: encryption_key.clone() };
-    let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };
-    let mut nodes = Vec::new();
-    let mut errors = Vec::new();
-    for node in &context.cluster.nodes {
-        match kubezt_render::render_node(&templates, &input, node) {
-            Ok(mut desired) => {
-                let tries = probed.is_some_and(|(near, far)| [near, far].contains(&&node.name));
-                add_components(&mut desired, node, &prepared, tries.then_some(&probe), program);
-                nodes.push(desired);
-            }
-            Err(error) => errors.push(format!("{}: {error}", node.name)),
-        }
-    }
-    if !errors.is_empty() {
-        return Err(Failure::usage(errors.join("\nerror: ")));
+    for node in &mut desired.nodes {
+        let tries = probed.is_some_and(|(near, far)| [near, far].contains(&&node.node.name));
+        add_components(node, &prepared, tries.then_some(&probe), program);
     }
     let mut blobs: BTreeMap<Digest, BlobSource> = BTreeMap::new();
     let mut add = |digest: Digest, path: &Path, size: u64| {
@@ -89,27 +76,38 @@ pub async fn assemble(
     prepared.images.iter().for_each(|image| add(image.digest, &image.blob, image.size));
     add(probe.digest, &probe.blob, probe.size);
     add(program.digest(), Path::new(PROGRAM), program.size());
-    Ok(Assembled { desired: Desired { cluster: context.cluster.clone(), nodes, manifests }, blobs })
+    Ok(Assembled { desired, blobs })
 }
 
-/// The desired state without components or charts, for commands that neither install nor plan.
+/// The desired state without components, charts and secrets, for commands that neither install nor plan.
 pub fn outline(context: &Context) -> Result<Desired, Failure> {
+    rendered(context, &no_key())
+}
+
+/// The files of every node; nothing has to be obtained for them.
+pub fn rendered(context: &Context, encryption_key: &SecretText) -> Result<Desired, Failure> {
     let templates = context::templates()?;
     let images = catalogue()?.image_names(ARCHITECTURE);
-    let input = Input { cluster: &context.cluster, images: &images, secrets: &no_secrets() };
-    let nodes = context
-        .cluster
-        .nodes
-        .iter()
-        .map(|node| kubezt_render::render_node(&templates, &input, node))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Failure::usage)?;
-    Ok(Desired { cluster: context.cluster.clone(), nodes, manifests: Vec::new() })
+    let secrets = Secrets { encryption_key: encryption_key.clone() };
+    let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };
+    let mut nodes = Vec::new();
+    let mut errors = Vec::new();
+    for node in &context.cluster.nodes {
+        match kubezt_render::render_node(&templates, &input, node) {
+            Ok(desired) => nodes.push(desired),
+            Err(error) => errors.push(format!("{}: {error}", node.name)),
+        }
+    }
+    if errors.is_empty() {
+        Ok(Desired { cluster: context.cluster.clone(), nodes, manifests: Vec::new() })
+    } else {
+        Err(Failure::usage(errors.join("\nerror: ")))
+    }
 }
 
-/// For what holds none.
-fn no_secrets() -> Secrets {
-    Secrets { encryption_key: SecretText::new(String::new()) }
+/// For what holds no secret.
+fn no_key() -> SecretText {
+    SecretText::new(String::new())
 }
 
 /// The embedded component recipes.
@@ -121,17 +119,19 @@ pub fn catalogue() -> Result<Catalogue, Failure> {
 pub async fn components(
     source: ArtifactSource,
     wanted: &[String],
+    extent: Extent,
     printer: Printer,
 ) -> Result<Prepared, Failure> {
     let catalogue = catalogue()?;
     let wanted: Vec<&str> =
         if wanted.is_empty() { catalogue.installed() } else { wanted.iter().map(String::as_str).collect() };
+    let wanted = Wanted { components: &wanted, extent };
     let report = move |progress: Progress| {
         if let Progress::Finished { component, what, seconds } = progress {
             printer.note(&format!("{component}: {what} ({seconds:.0} s)"));
         }
     };
-    kubezt_artifacts::prepare(&catalogue, source, ARCHITECTURE, &wanted, &cache()?, &report)
+    kubezt_artifacts::prepare(&catalogue, source, ARCHITECTURE, wanted, &cache()?, &report)
         .await
         .map_err(Failure::environment)
 }
@@ -145,12 +145,12 @@ fn cache() -> Result<PathBuf, Failure> {
 
 fn add_components(
     desired: &mut DesiredNode,
-    node: &Node,
     prepared: &Prepared,
     probe: Option<&kubezt_artifacts::ImageArchive>,
     program: &NodeProgram,
 ) {
-    let on_node = |roles: &[Role]| roles.contains(&node.role);
+    let role = desired.node.role;
+    let on_node = |roles: &[Role]| roles.contains(&role);
     desired.components = prepared
         .node_files
         .iter()
@@ -183,17 +183,13 @@ fn add_components(
         .collect();
 }
 
-/// Image references by the short names templates use.
-fn image_names(prepared: &Prepared) -> BTreeMap<String, String> {
-    prepared.images.iter().map(|image| (image.name.clone(), image.reference.clone())).collect()
-}
-
 /// Every object in the API: kubezt's own, the CNI's chart right after the first rights, the nodes' labels at the end.
 pub async fn manifests(context: &Context, printer: Printer) -> Result<Vec<ManifestSet>, Failure> {
     let templates = context::templates()?;
-    let prepared = components(context.file.spec.artifacts.source, &[], printer).await?;
-    let images = image_names(&prepared);
-    let input = Input { cluster: &context.cluster, images: &images, secrets: &no_secrets() };
+    let prepared = components(context.file.spec.artifacts.source, &[], Extent::Tools, printer).await?;
+    let images = catalogue()?.image_names(ARCHITECTURE);
+    let secrets = Secrets { encryption_key: no_key() };
+    let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };
     let mut sets = kubezt_render::render_manifests(&templates, &input).map_err(Failure::usage)?;
     let cni = &input.cluster.cni.name;
     if let Some(tool) = prepared.chart(cni) {

@@ -223,7 +223,8 @@ pub struct UnitReading {
     pub active: String,
     /// `UnitFileState`, such as `enabled`; empty where there is no file.
     pub enabled: String,
-    /// When its main process started, as [`ProcessReading::started`]; 0 where it has none.
+    /// When its main process started, as [`ProcessReading::started`]; where it has none, when it became active; 0 where it is
+    /// not.
     pub started: u64,
     /// Whether systemd says the unit file changed on disk since it was loaded.
     pub needs_reload: bool,

@@ -54,8 +54,18 @@ pub fn render_node(
     files.sort_by(|one, other| one.path.cmp(&other.path));
     let mut desired = node_shape(input.cluster, node);
     add_units(&mut desired.units, &files);
+    desired.sysctls = sysctls(&files);
     desired.files = files;
     Ok(desired)
+}
+
+/// What the node's sysctl.d(5) files set. A line that begins with `-` may fail, so nothing is expected of it.
+fn sysctls(files: &[RenderedFile]) -> BTreeMap<String, String> {
+    let texts =
+        files.iter().filter(|file| file.on_change == OnChange::LoadSysctls).map(|file| file.body.expose());
+    let settings = texts.flat_map(str::lines).filter(|line| !line.trim_start().starts_with(['#', ';', '-']));
+    let pairs = settings.filter_map(|line| line.split_once('='));
+    pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect()
 }
 
 /// Adds the units that templates bring. kubelet, which starts pods, stays the last.

@@ -9,6 +9,8 @@
 mod certificates;
 mod directories;
 
+use std::collections::BTreeMap;
+
 use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, DesiredKey, DesiredNode, DesiredUser, Node};
 
@@ -47,7 +49,7 @@ pub fn node_shape(cluster: &Cluster, node: &Node) -> DesiredNode {
         directories: directories::directories(&cluster.settings, node.role),
         components: Vec::new(),
         files: Vec::new(),
-        sysctls: cluster.settings.host.sysctls.clone(),
+        sysctls: BTreeMap::new(),
         modules: cluster.settings.host.modules.clone(),
         units: UNITS.map(str::to_owned).to_vec(),
         images: Vec::new(),

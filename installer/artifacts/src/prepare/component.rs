@@ -29,8 +29,8 @@ pub(super) struct One<'a> {
 }
 
 impl One<'_> {
-    /// Programs and charts of the component, from the cache or made now.
-    pub(super) async fn built(&self) -> Result<Record, Error> {
+    /// Programs of the component, from the cache or made now.
+    pub(super) async fn programs(&self) -> Result<Record, Error> {
         let recipe = &self.component.recipe;
         let what = match self.run.source {
             ArtifactSource::Source => "compile",
@@ -49,30 +49,64 @@ impl One<'_> {
                 self.key(&["release", &described])
             }
         };
-        self.cached(&key, what, async |workspace| match (&self.run.go, &recipe.module) {
-            (Some(go), Some(module)) => {
-                let build = Build::prepare(go, self.component, module, self.architecture, workspace)?;
-                self.compile(&build, workspace).await
-            }
-            _ => self.download(workspace).await,
+        self.cached(&key, what, async |workspace| {
+            let programs = match (&self.run.go, &recipe.module) {
+                (Some(go), Some(module)) => {
+                    let build = Build::prepare(go, self.component, module, self.architecture, workspace)?;
+                    build.compile(&workspace.join("out")).await?
+                }
+                _ => self.download_programs(workspace).await?,
+            };
+            let cache = self.run.cache.clone();
+            blocking(move || {
+                let adopt = |(name, path): (String, PathBuf)| Ok((name, cache.adopt(&path, true)?));
+                programs.into_iter().map(adopt).collect::<Result<_, Error>>().map(Record)
+            })
+            .await
         })
         .await
     }
 
-    async fn compile(&self, build: &Build<'_>, workspace: &Path) -> Result<Record, Error> {
-        let programs = build.compile(&workspace.join("out")).await?;
-        let mut charts = BTreeMap::new();
-        for (name, tool) in &self.component.recipe.tools {
-            if let Some(chart) = &tool.chart {
-                let module = build.module_folder().await?;
-                let sources = ChartSources::new(tool, module.join(chart), |folder| module.join(folder));
-                charts.insert(name.clone(), sources);
-            }
+    /// Charts of the component, from the cache or packed now. They need no program of it.
+    pub(super) async fn charts(&self) -> Result<Record, Error> {
+        let recipe = &self.component.recipe;
+        let charts: BTreeMap<_, _> = recipe
+            .tools
+            .iter()
+            .filter_map(|(name, tool)| Some((name, (tool, tool.chart.as_ref()?))))
+            .collect();
+        if charts.is_empty() {
+            return Ok(Record::default());
         }
-        self.adopt(programs, charts, workspace).await
+        let described = json(&(&recipe.module, &recipe.downloads, &recipe.tools, &self.component.pin))?;
+        let key = self.key(&[
+            "charts",
+            match self.run.source {
+                ArtifactSource::Source => "source",
+                ArtifactSource::Release => "release",
+            },
+            &described,
+        ]);
+        self.cached(&key, "chart", async |workspace| {
+            let sources = match (&self.run.go, &recipe.module) {
+                (Some(go), Some(module)) => {
+                    let build = Build::prepare(go, self.component, module, self.architecture, workspace)?;
+                    let module = build.module_folder().await?;
+                    let sources = |(name, (tool, chart)): (&String, (&ToolRecipe, &String))| {
+                        let sources =
+                            ChartSources::new(tool, module.join(chart), |folder| module.join(folder));
+                        (name.clone(), sources)
+                    };
+                    charts.into_iter().map(sources).collect()
+                }
+                _ => self.download_charts(workspace).await?,
+            };
+            self.pack(sources, workspace).await
+        })
+        .await
     }
 
-    async fn download(&self, workspace: &Path) -> Result<Record, Error> {
+    async fn download_programs(&self, workspace: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {
         let recipe = &self.component.recipe;
         let pin = &self.component.pin;
         // What an image that is pulled would have held is not needed.
@@ -81,9 +115,8 @@ impl One<'_> {
         needed.extend(recipe.files.iter().map(|file| &file.binary));
         needed.extend(recipe.tools.values().filter_map(|tool| tool.binary.as_ref()));
 
-        let mut members: BTreeMap<&str, BTreeMap<String, PathBuf>> = BTreeMap::new();
+        let mut members = Members::new();
         let mut programs = BTreeMap::new();
-        let mut charts = BTreeMap::new();
         for name in needed {
             let binary = &recipe.binaries[name];
             let download = binary.download.as_deref();
@@ -93,7 +126,14 @@ impl One<'_> {
             members.entry(download).or_default().insert(member, path.clone());
             programs.insert(name.clone(), path);
         }
-        for (name, tool) in recipe.tools.iter().filter(|(_, tool)| tool.chart.is_some()) {
+        self.download(members, workspace).await?;
+        Ok(programs)
+    }
+
+    async fn download_charts(&self, workspace: &Path) -> Result<BTreeMap<String, ChartSources>, Error> {
+        let mut members = Members::new();
+        let mut charts = BTreeMap::new();
+        for (name, tool) in self.component.recipe.tools.iter().filter(|(_, tool)| tool.chart.is_some()) {
             let download = tool.download.as_deref();
             let download = download.ok_or_else(|| self.no_source(name, "its recipe names no download"))?;
             let path = workspace.join("charts").join(name);
@@ -108,14 +148,20 @@ impl One<'_> {
             }
             charts.insert(name.clone(), sources);
         }
+        self.download(members, workspace).await?;
+        Ok(charts)
+    }
+
+    /// Fetches downloads and puts what is wanted of each where it is wanted.
+    async fn download(&self, members: Members<'_>, workspace: &Path) -> Result<(), Error> {
         if members.is_empty() {
-            return Ok(Record::default());
+            return Ok(());
         }
         let downloader = Downloader::new()?;
         for (name, members) in members {
-            let download = &recipe.downloads[name];
+            let download = &self.component.recipe.downloads[name];
             let url = self.expand(&download.url);
-            let wanted = match pin.downloads.get(name) {
+            let wanted = match self.component.pin.downloads.get(name) {
                 Some(digests) => Some(*digests.get(&self.architecture).ok_or_else(|| {
                     self.no_source(name, &format!("the lock has no digest of it for {}", self.architecture))
                 })?),
@@ -136,25 +182,17 @@ impl One<'_> {
                 }
             }
         }
-        self.adopt(programs, charts, workspace).await
+        Ok(())
     }
 
-    /// Moves programs and packed charts into the cache.
-    async fn adopt(
-        &self,
-        programs: BTreeMap<String, PathBuf>,
-        charts: BTreeMap<String, ChartSources>,
-        workspace: &Path,
-    ) -> Result<Record, Error> {
+    /// Packs charts into the cache.
+    async fn pack(&self, charts: BTreeMap<String, ChartSources>, workspace: &Path) -> Result<Record, Error> {
         let cache = self.run.cache.clone();
         let name = self.component.recipe.name.clone();
         let pins = self.component.pin.charts.clone();
         let workspace = workspace.to_owned();
         blocking(move || {
             let mut record = Record::default();
-            for (name, path) in programs {
-                record.0.insert(name, cache.adopt(&path, true)?);
-            }
             for (tool, sources) in charts {
                 let packed = workspace.join(format!("{tool}.tgz"));
                 let found =
@@ -170,7 +208,7 @@ impl One<'_> {
                         });
                     }
                 }
-                record.0.insert(chart_key(&tool), cache.adopt(&packed, false)?);
+                record.0.insert(tool, cache.adopt(&packed, false)?);
             }
             Ok(record)
         })
@@ -318,10 +356,8 @@ fn only(blob: Blob) -> Record {
     Record([(IMAGE.to_owned(), blob)].into())
 }
 
-/// Charts and programs share a record; no program has a colon in its name.
-pub(super) fn chart_key(tool: &str) -> String {
-    format!("chart:{tool}")
-}
+/// What is wanted of each download, and where it goes.
+type Members<'a> = BTreeMap<&'a str, BTreeMap<String, PathBuf>>;
 
 /// Where a chart's files are on this machine.
 struct ChartSources {

@@ -1,5 +1,6 @@
 //! `kubezt images`
 
+use kubezt_artifacts::Extent;
 use kubezt_model::cluster::ArtifactSource;
 
 use crate::args::{ImagesArgs, ImagesCommand, SourceArg};
@@ -14,7 +15,7 @@ pub async fn run(arguments: ImagesArgs, printer: Printer) -> Result<(), Failure>
         SourceArg::Release => ArtifactSource::Release,
         SourceArg::Source => ArtifactSource::Source,
     };
-    let prepared = components(source, &wanted, printer).await?;
+    let prepared = components(source, &wanted, Extent::Everything, printer).await?;
     for file in &prepared.node_files {
         printer.line(&format!("{}  {}", file.digest, file.path));
     }

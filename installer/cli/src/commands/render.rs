@@ -2,16 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use fs_err as fs;
-use kubezt_engine::link::NodeProgram;
 use kubezt_model::desired::{Desired, Sensitivity};
 use kubezt_model::yaml;
 
 use super::plan::{FirstRun, secrets};
 use crate::args::RenderArgs;
-use crate::assemble::{self, assemble};
+use crate::assemble;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
@@ -19,13 +17,13 @@ use crate::printer::Printer;
 /// Writes everything that would go onto the nodes and into the API; secret files as their digest.
 pub async fn run(arguments: RenderArgs, printer: Printer) -> Result<(), Failure> {
     let context = Context::load(&arguments.cluster)?;
-    let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let (secrets, manifests) = tokio::try_join!(
         secrets(&context, &arguments.passphrase, FirstRun::Pretend, printer),
         assemble::manifests(&context, printer)
     )?;
-    let assembled = assemble(&context, &secrets.encryption_key, &program, manifests, printer).await?;
-    let count = write(&assembled.desired, &arguments.output).map_err(Failure::environment)?;
+    let mut desired = assemble::rendered(&context, &secrets.encryption_key)?;
+    desired.manifests = manifests;
+    let count = write(&desired, &arguments.output).map_err(Failure::environment)?;
     printer.note(&format!("{count} files in {}", arguments.output.display()));
     Ok(())
 }

@@ -9,7 +9,8 @@ use crate::node::command::run;
 use crate::node::{NodeError, NodeRoot, processes};
 
 const LIMIT: Duration = Duration::from_secs(30);
-const PROPERTIES: &str = "--property=LoadState,ActiveState,UnitFileState,MainPID,NeedDaemonReload";
+const PROPERTIES: &str =
+    "--property=LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestampMonotonic,NeedDaemonReload";
 
 /// The units of these names; one that systemd does not know is left out.
 ///
@@ -43,12 +44,18 @@ fn unit(root: &NodeRoot, block: &str) -> Option<UnitReading> {
     let property = |key: &str| {
         block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or("").to_owned()
     };
-    (property("LoadState") != "not-found").then(|| UnitReading {
-        active: property("ActiveState"),
-        enabled: property("UnitFileState"),
-        // A unit without a process has process id 0.
-        started: property("MainPID").parse().ok().and_then(|pid| processes::start_of(root, pid)).unwrap_or(0),
-        needs_reload: property("NeedDaemonReload") == "yes",
+    (property("LoadState") != "not-found").then(|| {
+        let active = property("ActiveState");
+        // A unit without a process has process id 0. One that did its work and is active since has no process either.
+        let process = property("MainPID").parse().ok().and_then(|pid| processes::start_of(root, pid));
+        let entered =
+            || property("ActiveEnterTimestampMonotonic").parse().ok().filter(|_| active == "active");
+        UnitReading {
+            started: process.or_else(entered).unwrap_or(0),
+            active,
+            enabled: property("UnitFileState"),
+            needs_reload: property("NeedDaemonReload") == "yes",
+        }
     })
 }
 
@@ -59,13 +66,16 @@ mod tests {
     #[test]
     fn blocks_become_units_and_unknown_ones_nothing() {
         let text = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nMainPID=7\n\
-                    NeedDaemonReload=yes\n\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n";
+                    ActiveEnterTimestampMonotonic=180000\nNeedDaemonReload=yes\n\n\
+                    LoadState=not-found\nActiveState=inactive\nUnitFileState=\n\n\
+                    LoadState=loaded\nActiveState=active\nMainPID=0\nActiveEnterTimestampMonotonic=5\n\n\
+                    LoadState=loaded\nActiveState=inactive\nMainPID=0\nActiveEnterTimestampMonotonic=5\n";
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("proc/7")).unwrap();
         std::fs::write(root.path().join("proc/7/stat"), format!("7 (a) S {} 17", ["0"; 18].join(" ")))
             .unwrap();
         let units = parse(&NodeRoot::at(root.path()), text);
-        assert_eq!(units.len(), 2);
+        assert_eq!(units.len(), 4);
         assert_eq!(
             units[0],
             Some(UnitReading {
@@ -76,5 +86,7 @@ mod tests {
             })
         );
         assert_eq!(units[1], None);
+        let started = |unit: &Option<UnitReading>| unit.as_ref().map(|unit| unit.started);
+        assert_eq!([started(&units[2]), started(&units[3])], [Some(5), Some(0)]);
     }
 }
