@@ -148,7 +148,7 @@ fn holdings(node: &DesiredNode) -> String {
     section("kernel", node.sysctls.iter().map(|(key, value)| format!("{key} = {value}")).collect());
     section("modules", node.modules.clone());
     section("units", node.units.clone());
-    section("keys", node.keys.iter().map(|key| format!("{} {}", key.key_path, key.public_path)).collect());
+    section("keys", node.keys.iter().map(|key| key.key_path.clone()).collect());
     section(
         "certificates",
         node.certificates

@@ -44,6 +44,13 @@ pub fn changed(profile: &str, workers: usize) -> Arc<Desired> {
     Arc::new(assembly::desired(&spec.text(), profile, "2").unwrap())
 }
 
+/// Three control-plane nodes and this many workers.
+pub fn highly_available(profile: &str, workers: usize) -> Arc<Desired> {
+    let mut spec = plain(profile, workers + 2);
+    spec.control_planes = 3;
+    resolve(&spec).unwrap()
+}
+
 fn plain(profile: &str, workers: usize) -> Spec {
     let names = ["cp1".to_owned()].into_iter().chain((1..=workers).map(|index| format!("w{index}")));
     Spec {
@@ -54,6 +61,7 @@ fn plain(profile: &str, workers: usize) -> Spec {
         domain: "cluster.local".to_owned(),
         addresses: Vec::new(),
         ports: (6443, 7443),
+        control_planes: 1,
         nodes: names.map(|name| NodeSpec { name, labels: BTreeMap::new(), taints: Vec::new() }).collect(),
         settings: Map::new(),
     }
@@ -69,7 +77,8 @@ pub struct Spec {
     domain: String,
     addresses: Vec<Ipv4Addr>,
     ports: (u16, u16),
-    /// The first is the control plane.
+    /// So many of the nodes, from the first one on, are the control plane.
+    control_planes: usize,
     nodes: Vec<NodeSpec>,
     settings: Map<String, Value>,
 }
@@ -103,8 +112,12 @@ impl Spec {
     }
 
     fn text(&self) -> String {
-        let nodes: Vec<Value> =
-            self.nodes.iter().enumerate().map(|(index, node)| node.value(index)).collect();
+        let nodes: Vec<Value> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| node.value(index, index < self.control_planes))
+            .collect();
         let file = json!({
             "apiVersion": "kubezt.dev/v1alpha1",
             "kind": "Cluster",
@@ -133,10 +146,10 @@ impl NodeSpec {
         self.taints.iter().map(value).collect()
     }
 
-    fn value(&self, index: usize) -> Value {
+    fn value(&self, index: usize, control_plane: bool) -> Value {
         json!({
             "name": self.name,
-            "role": if index == 0 { "control-plane" } else { "worker" },
+            "role": if control_plane { "control-plane" } else { "worker" },
             "addresses": [format!("192.168.7.{}", index + 10)],
             "labels": self.labels,
             "taints": self.taint_values(),
@@ -149,7 +162,7 @@ pub fn resolve(spec: &Spec) -> Result<Arc<Desired>, String> {
     assembly::desired(&spec.text(), &spec.profile, "1").map(Arc::new)
 }
 
-/// Any cluster of one control-plane node and up to four workers.
+/// Any cluster of one or three control-plane nodes and up to four workers.
 pub fn spec() -> impl Strategy<Value = Spec> {
     let ports = (prop::sample::select(vec![443, 6443, 16443]), prop::sample::select(vec![7443, 17443]));
     (
@@ -163,18 +176,22 @@ pub fn spec() -> impl Strategy<Value = Spec> {
         prop::collection::btree_set(any::<u8>().prop_map(|last| Ipv4Addr::new(203, 0, 113, last)), 0..3),
         ports,
         prop::collection::vec(node(), 1..=5),
+        any::<bool>(),
         settings(),
     )
-        .prop_map(|(name, profile, pods, services, domain, addresses, ports, nodes, settings)| Spec {
-            name,
-            profile: profile.to_owned(),
-            pods,
-            services,
-            domain,
-            addresses: addresses.into_iter().collect(),
-            ports,
-            nodes: numbered(nodes),
-            settings,
+        .prop_map(|(name, profile, pods, services, domain, addresses, ports, nodes, three, settings)| {
+            Spec {
+                name,
+                profile: profile.to_owned(),
+                pods,
+                services,
+                domain,
+                addresses: addresses.into_iter().collect(),
+                ports,
+                control_planes: if three && nodes.len() >= 3 { 3 } else { 1 },
+                nodes: numbered(nodes),
+                settings,
+            }
         })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kubezt_model::cluster::Role;
 use kubezt_model::desired::{
     AuthorityKind, BundleMember, CertificateKind, Desired, DesiredCertificate, DesiredNode,
 };
@@ -118,7 +119,6 @@ pub fn faults(world: &World) -> Vec<String> {
         faults.extend(stale.iter().map(|pod| format!("{name}: pod {pod} runs with older files")));
         faults.extend(certificate_faults(world, desired, node));
         faults.extend(bundle_faults(world, &nodes, desired, node));
-        faults.extend(key_faults(desired, node));
     }
     faults
 }
@@ -158,7 +158,8 @@ fn bundle_faults(
             .iter()
             .map(|member| match member {
                 BundleMember::Root => world.root.certificate().to_pem(),
-                BundleMember::Intermediate(kind) => authority(world.desired(), nodes, *kind),
+                BundleMember::Intermediates(kind) => authorities(world.desired(), nodes, *kind),
+                BundleMember::ServiceAccountKeys => service_account_keys(world.desired(), nodes),
             })
             .collect();
         node.files.get(&bundle.path).map(|file| &file.text) != Some(&wanted)
@@ -166,17 +167,24 @@ fn bundle_faults(
     wrong.map(|bundle| format!("{}: {} holds other authorities", desired.node.name, bundle.path)).collect()
 }
 
-fn authority(desired: &Desired, nodes: &BTreeMap<NodeName, Node>, kind: AuthorityKind) -> String {
-    let (node, certificate, _) = kubezt_engine::certificates::authority_paths(desired, kind).unwrap();
-    nodes[&node].files[&certificate].text.clone()
+/// The intermediates of every control-plane node, in the order of the inventory.
+fn authorities(desired: &Desired, nodes: &BTreeMap<NodeName, Node>, kind: AuthorityKind) -> String {
+    of_control_plane(desired, |node| {
+        let wanted = CertificateKind::Intermediate(kind);
+        let certificate = node.certificates.iter().find(|certificate| certificate.kind == wanted).unwrap();
+        nodes[&node.node.name].files[&certificate.certificate_path].text.clone()
+    })
 }
 
-/// Public halves belong to the keys beside them.
-fn key_faults(desired: &DesiredNode, node: &Node) -> Vec<String> {
-    let text = |path: &str| node.files.get(path).map_or("", |file| file.text.as_str());
-    let wrong = desired.keys.iter().filter(|key| {
-        let public = kubezt_pki::parse_private_key_spki(text(&key.key_path)).map(|key| key.to_pem());
-        public.ok().as_deref() != Some(text(&key.public_path))
-    });
-    wrong.map(|key| format!("{}: {} is no pair", desired.node.name, key.key_path)).collect()
+/// The public halves of every control-plane node's own key.
+fn service_account_keys(desired: &Desired, nodes: &BTreeMap<NodeName, Node>) -> String {
+    of_control_plane(desired, |node| {
+        let key = &nodes[&node.node.name].files[&node.keys[0].key_path];
+        kubezt_pki::parse_private_key_spki(&key.text).unwrap().to_pem()
+    })
+}
+
+fn of_control_plane(desired: &Desired, part: impl Fn(&DesiredNode) -> String) -> String {
+    let control_plane = |node: &&DesiredNode| node.node.role == Role::ControlPlane;
+    desired.nodes.iter().filter(control_plane).map(part).collect()
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kubezt_engine::certificates::{ApplyActions, Authorities, Issuer};
+use kubezt_engine::certificates::{ApplyActions, Authorities, DueCertificates, Issuer};
 use kubezt_engine::executor::{Fleet, Sink};
 use kubezt_model::NodeName;
 use kubezt_model::action::{Action, Outcome};
@@ -242,14 +242,15 @@ impl SimulatedFleet {
                 let outcomes = hands.apply(node()?, actions.clone()).await?;
                 Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Changed { .. })).count())
             }
-            Operation::Certificates { certificates, bundles } => {
+            Operation::Certificates { keys, certificates, bundles } => {
                 let issuer = Issuer {
                     desired: &self.world.desired,
                     authorities: &self.authorities,
                     root: Some(&self.world.root),
                     now: self.world.now,
                 };
-                issuer.issue(hands, node()?, certificates, bundles).await
+                let due = DueCertificates { keys, certificates, bundles };
+                issuer.issue(hands, node()?, &due).await
             }
             Operation::Apply { manifests } => {
                 self.world.gate(&Gate::ApiReady)?;

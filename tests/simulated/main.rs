@@ -68,6 +68,16 @@ fn an_install_converges_and_a_second_one_does_nothing() {
 }
 
 #[test]
+fn several_control_plane_nodes_trust_each_other() {
+    let world = bare(cluster::highly_available("stig", 1));
+    assert_complete(&world, &install(&world), "three control-plane nodes");
+    let (end, restarts) = (EndState::of(&world), world.restarts());
+    assert_eq!(restarts, 0, "all of them start at once, and none starts again");
+    assert_eq!(install(&world), Outcome::default());
+    assert_eq!(EndState::of(&world), end);
+}
+
+#[test]
 fn a_change_restarts_every_unit_once_and_no_unit_twice() {
     let before = bare(cluster::desired("stig", 2));
     assert_complete(&before, &install(&before), "before");

@@ -230,9 +230,7 @@ impl Node {
                 self.put(path, FileKind::File, *mode, &Owner::root(), "", Some(*digest))?
             }
             Action::RemoveFile { path } => self.files.remove(path).is_some(),
-            Action::MakeKey { path, owner, public_path } => {
-                return self.make_key(path, owner, public_path.as_deref());
-            }
+            Action::MakeKey { path, owner } => return self.make_key(path, owner),
             Action::SignLeaf { authority_certificate, authority_key, leaf, public_key, hours } => {
                 let chain = CertificateChain::parse(self.text(authority_certificate)?).map_err(text)?;
                 let key = PrivateKeyPem::parse(self.text(authority_key)?).map_err(text)?;
@@ -315,17 +313,13 @@ impl Node {
         self.files.get(path).map(|file| file.text.as_str()).ok_or_else(|| format!("{path}: no such file"))
     }
 
-    fn make_key(&mut self, path: &str, owner: &Owner, public_path: Option<&str>) -> Result<Outcome, String> {
+    fn make_key(&mut self, path: &str, owner: &Owner) -> Result<Outcome, String> {
         let key = match self.files.get(path) {
             Some(file) => PrivateKeyPem::parse(&file.text).map_err(text)?,
             None => kubezt_pki::generate().map_err(text)?,
         };
-        let mut changed = self.put(path, FileKind::File, Mode::new(0o600), owner, key.expose(), None)?;
+        let changed = self.put(path, FileKind::File, Mode::new(0o600), owner, key.expose(), None)?;
         let public = kubezt_pki::spki_of(&key).map_err(text)?;
-        if let Some(public_path) = public_path {
-            changed |=
-                self.put(public_path, FileKind::File, Mode::new(0o644), owner, &public.to_pem(), None)?;
-        }
         let output = Some(public.to_base64());
         Ok(if changed { Outcome::Changed { output } } else { Outcome::Unchanged { output } })
     }

@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::desired::{
-    AuthorityKind, BundleMember, CertificateKind, Desired, DesiredBundle, DesiredCertificate, DesiredNode,
-    Sensitivity,
+    AuthorityKind, BundleMember, CertificateKind, Desired, DesiredBundle, DesiredCertificate, DesiredKey,
+    DesiredNode, Sensitivity,
 };
 use kubezt_model::node::{Facts, Read, Reading};
-use kubezt_model::{Mode, NodeName, SecretText};
+use kubezt_model::{Mode, NodeName, Owner, SecretText};
 use kubezt_pki::renewal::RenewalFraction;
 use kubezt_pki::{CertificateChain, CertificateInfo, PublicKey, RootAuthority};
 use kubezt_plan::{Assessment, Due};
@@ -33,42 +33,66 @@ pub trait ApplyActions: Sync {
 /// The authorities of a run: what was on the control plane when it began, and what it issued since.
 pub struct Authorities {
     root: CertificateChain,
-    intermediates: Mutex<BTreeMap<AuthorityKind, CertificateChain>>,
+    /// Every control-plane node, in the order of the inventory. The first one signs.
+    control_plane: Vec<NodeName>,
+    known: Mutex<Known>,
+}
+
+/// What control-plane nodes have.
+#[derive(Default)]
+struct Known {
+    intermediates: BTreeMap<(AuthorityKind, NodeName), CertificateChain>,
+    service_account_keys: BTreeMap<NodeName, PublicKey>,
 }
 
 impl Authorities {
-    /// Reads the intermediates from the facts of the first control-plane node.
+    /// Reads what control-plane nodes have from their facts.
     pub fn read(root: CertificateChain, desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Self {
-        let mut intermediates = BTreeMap::new();
-        if let Some(node) = authority_node(desired) {
+        let mut known = Known::default();
+        for node in &desired.nodes {
+            let name = &node.node.name;
+            let Some(facts) = facts.get(name) else { continue };
             for (kind, certificate) in authority_certificates(node) {
-                let chain = facts
-                    .get(&node.node.name)
-                    .and_then(|facts| chain_at(facts, &certificate.certificate_path));
-                if let Some(chain) = chain {
-                    intermediates.insert(kind, chain);
+                if let Some(chain) = chain_at(facts, &certificate.certificate_path) {
+                    known.intermediates.insert((kind, name.clone()), chain);
+                }
+            }
+            for key in &node.keys {
+                if let Some(public) = public_key_at(facts, &key.key_path) {
+                    known.service_account_keys.insert(name.clone(), public);
                 }
             }
         }
-        Self { root, intermediates: Mutex::new(intermediates) }
+        let control_plane = desired.cluster.control_plane().map(|node| node.name.clone()).collect();
+        Self { root, control_plane, known: Mutex::new(known) }
     }
 
-    /// The intermediate of this kind, where there is one.
+    /// The intermediate of this kind that signs, where there is one.
     pub fn intermediate(&self, kind: AuthorityKind) -> Option<CertificateChain> {
-        self.intermediates.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&kind).cloned()
+        let signer = self.control_plane.first()?.clone();
+        self.known().intermediates.get(&(kind, signer)).cloned()
     }
 
-    fn remember(&self, kind: AuthorityKind, chain: CertificateChain) {
-        self.intermediates.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(kind, chain);
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Content of a trust bundle; `None` while one of its authorities does not exist.
+    /// Content of a trust bundle; `None` while one of its authorities or keys does not exist.
     pub fn bundle(&self, members: &[BundleMember]) -> Option<String> {
+        let known = self.known();
+        let of_each = |find: &dyn Fn(&NodeName) -> Option<String>| -> Option<String> {
+            self.control_plane.iter().map(find).collect()
+        };
         members
             .iter()
             .map(|member| match member {
                 BundleMember::Root => Some(self.root.to_pem()),
-                BundleMember::Intermediate(kind) => self.intermediate(*kind).map(|chain| chain.to_pem()),
+                BundleMember::Intermediates(kind) => of_each(&|node| {
+                    known.intermediates.get(&(*kind, node.clone())).map(CertificateChain::to_pem)
+                }),
+                BundleMember::ServiceAccountKeys => {
+                    of_each(&|node| known.service_account_keys.get(node).map(PublicKey::to_pem))
+                }
             })
             .collect()
     }
@@ -113,8 +137,11 @@ pub fn assess(
     assessment: &mut Assessment,
 ) {
     let authorities = root.map(|root| Authorities::read(root.clone(), desired, facts));
+    let reached = |node: &kubezt_model::desired::Node| facts.contains_key(&node.name);
+    let all_known = desired.cluster.control_plane().all(reached);
     let mut reissued = Vec::new();
     for node in &desired.nodes {
+        let signs = desired.cluster.control_plane().next().is_some_and(|first| first.name == node.node.name);
         let Some(facts) = facts.get(&node.node.name) else { continue };
         let mut due = Vec::new();
         for certificate in &node.certificates {
@@ -123,11 +150,11 @@ pub fn assess(
                 (Some(authorities), CertificateKind::Intermediate(kind)) => {
                     let why = intermediate_due(facts, certificate, *kind, authorities.root.first(), now);
                     if why.is_some() {
-                        reissued.push(*kind);
+                        reissued.push((*kind, signs));
                     }
                     why
                 }
-                (Some(_), CertificateKind::Leaf(leaf)) if reissued.contains(&leaf.authority) => {
+                (Some(_), CertificateKind::Leaf(leaf)) if reissued.contains(&(leaf.authority, true)) => {
                     Some("its authority is issued anew".to_owned())
                 }
                 (Some(authorities), CertificateKind::Leaf(leaf)) => {
@@ -139,20 +166,24 @@ pub fn assess(
             };
             due.extend(why.map(|why| Due { subject: certificate.certificate_path.clone(), why }));
         }
-        let bundles = node
-            .bundles
-            .iter()
-            .filter_map(|bundle| {
-                let reissued = bundle.members.iter().any(
-                    |member| matches!(member, BundleMember::Intermediate(kind) if reissued.contains(kind)),
-                );
-                let wanted = authorities.as_ref().and_then(|authorities| authorities.bundle(&bundle.members));
-                let why = bundle_due(facts, bundle, wanted.as_deref(), reissued)?;
-                Some(Due { subject: bundle.path.clone(), why: why.to_owned() })
-            })
-            .collect();
         assessment.certificates.insert(node.node.name.clone(), due);
-        assessment.bundles.insert(node.node.name.clone(), bundles);
+    }
+    // Bundles hold what any of the nodes is issued, so they come after all of them.
+    for node in &desired.nodes {
+        let Some(facts) = facts.get(&node.node.name) else { continue };
+        let due = node.bundles.iter().filter_map(|bundle| {
+            let reissued = bundle.members.iter().any(|member| {
+                matches!(member, BundleMember::Intermediates(kind) if reissued.iter().any(|(one, _)| one == kind))
+            });
+            let wanted = authorities.as_ref().and_then(|authorities| authorities.bundle(&bundle.members));
+            // What a node that was not reached has is trusted as it was.
+            if wanted.is_none() && !all_known && facts.file(&bundle.path).is_some() {
+                return None;
+            }
+            let why = bundle_due(facts, bundle, wanted.as_deref(), reissued)?;
+            Some(Due { subject: bundle.path.clone(), why: why.to_owned() })
+        });
+        assessment.bundles.insert(node.node.name.clone(), due.collect());
     }
 }
 
@@ -219,6 +250,17 @@ fn bundle_due(
     }
 }
 
+/// What is issued on a node.
+#[derive(Debug, Clone, Copy)]
+pub struct DueCertificates<'a> {
+    /// Keys without certificates.
+    pub keys: &'a [DesiredKey],
+    /// Certificates, with their keys.
+    pub certificates: &'a [DesiredCertificate],
+    /// Trust bundles.
+    pub bundles: &'a [DesiredBundle],
+}
+
 /// What issuing needs to know beside the certificates themselves.
 pub struct Issuer<'a> {
     /// The wanted cluster.
@@ -240,14 +282,14 @@ impl Issuer<'_> {
         &self,
         nodes: &impl ApplyActions,
         node: &NodeName,
-        certificates: &[DesiredCertificate],
-        bundles: &[DesiredBundle],
+        due: &DueCertificates<'_>,
     ) -> Result<usize, String> {
-        let keys = self.make_keys(nodes, node, certificates).await?;
+        let DueCertificates { keys: without, certificates, bundles } = *due;
+        let (keys, mut changed) = self.make_keys(nodes, node, without, certificates).await?;
         let mut chains = Vec::new();
         for (certificate, key) in certificates.iter().zip(&keys) {
             if let CertificateKind::Intermediate(kind) = &certificate.kind {
-                chains.push(self.sign_intermediate(*kind, key)?);
+                chains.push(self.sign_intermediate(node, *kind, key)?);
             }
         }
         chains.extend(self.sign_leaves(nodes, certificates, &keys).await?);
@@ -276,35 +318,43 @@ impl Issuer<'_> {
                 sensitivity: Sensitivity::Public,
             });
         }
-        let outcomes = nodes.apply(node, writes).await?;
-        Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Changed { .. })).count())
+        changed += count_changed(&nodes.apply(node, writes).await?);
+        Ok(changed)
     }
 
+    /// Makes keys, with certificates and without. Answers with the public halves of the former, and how many of the latter
+    /// changed; certificates count by themselves.
     async fn make_keys(
         &self,
         nodes: &impl ApplyActions,
         node: &NodeName,
+        without: &[DesiredKey],
         certificates: &[DesiredCertificate],
-    ) -> Result<Vec<PublicKey>, String> {
-        let actions: Vec<Action> = certificates
-            .iter()
-            .map(|certificate| Action::MakeKey {
-                path: certificate.key_path.clone(),
-                owner: certificate.owner.clone(),
-                public_path: None,
-            })
-            .collect();
-        let outcomes = nodes.apply(node, actions).await?;
-        certificates
-            .iter()
-            .zip(outputs(&outcomes)?)
-            .map(|(certificate, text)| {
-                PublicKey::from_base64(text).map_err(|error| format!("{}: {error}", certificate.key_path))
-            })
-            .collect()
+    ) -> Result<(Vec<PublicKey>, usize), String> {
+        let alone = without.iter().map(|key| (&key.key_path, Owner::root()));
+        let certified = certificates.iter().map(|one| (&one.key_path, one.owner.clone()));
+        let keys: Vec<(&String, Owner)> = alone.chain(certified).collect();
+        let actions =
+            keys.iter().map(|(path, owner)| Action::MakeKey { path: (*path).clone(), owner: owner.clone() });
+        let outcomes = nodes.apply(node, actions.collect()).await?;
+        let read = |((path, _), text): (&(&String, Owner), &str)| {
+            PublicKey::from_base64(text).map_err(|error| format!("{path}: {error}"))
+        };
+        let mut public: Vec<PublicKey> =
+            keys.iter().zip(outputs(&outcomes)?).map(read).collect::<Result<_, _>>()?;
+        let certified = public.split_off(without.len());
+        for key in public {
+            self.authorities.known().service_account_keys.insert(node.clone(), key);
+        }
+        Ok((certified, count_changed(&outcomes[..without.len()])))
     }
 
-    fn sign_intermediate(&self, kind: AuthorityKind, key: &PublicKey) -> Result<String, String> {
+    fn sign_intermediate(
+        &self,
+        node: &NodeName,
+        kind: AuthorityKind,
+        key: &PublicKey,
+    ) -> Result<String, String> {
         let root = self.root.ok_or_else(|| {
             format!(
                 "the {} authority has to be issued, and the root is not open: a passphrase is needed",
@@ -315,7 +365,7 @@ impl Issuer<'_> {
         let chain = kubezt_pki::issue_intermediate(root, kind, key, self.now, lifetime)
             .map_err(|error| format!("{} authority: {error}", kind.as_str()))?;
         let pem = chain.to_pem();
-        self.authorities.remember(kind, chain);
+        self.authorities.known().intermediates.insert((kind, node.clone()), chain);
         Ok(pem)
     }
 
@@ -345,6 +395,10 @@ impl Issuer<'_> {
         let outcomes = nodes.apply(&signing_node, actions).await?;
         Ok(outputs(&outcomes)?.into_iter().map(str::to_owned).collect())
     }
+}
+
+fn count_changed(outcomes: &[Outcome]) -> usize {
+    outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Changed { .. })).count()
 }
 
 fn in_signing_order(certificates: &[DesiredCertificate]) -> impl Iterator<Item = &DesiredCertificate> {

@@ -15,7 +15,7 @@ use kubezt_pki::RootAuthority;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::api::{ApiClient, Dialler};
-use crate::certificates::{Authorities, Issuer};
+use crate::certificates::{Authorities, DueCertificates, Issuer};
 use crate::credential::{ADMINISTRATORS, MASTERS, OPERATOR, issue};
 use crate::executor::{Fleet, Sink};
 use crate::link::{BlobSource, Compression};
@@ -264,14 +264,15 @@ impl Fleet for RemoteFleet {
         let node = || step.node.as_ref().ok_or_else(|| "the step names no node".to_owned());
         match &step.operation {
             Operation::Node { actions } => self.node_step(node()?, actions, &report).await,
-            Operation::Certificates { certificates, bundles } => {
+            Operation::Certificates { keys, certificates, bundles } => {
                 let issuer = Issuer {
                     desired: &self.desired,
                     authorities: &self.authorities,
                     root: self.root.as_ref(),
                     now: jiff::Timestamp::now(),
                 };
-                issuer.issue(&self.nodes, node()?, certificates, bundles).await
+                let due = DueCertificates { keys, certificates, bundles };
+                issuer.issue(&self.nodes, node()?, &due).await
             }
             Operation::Apply { manifests } => self.apply_step(manifests, &report).await,
             Operation::Gate { gate, timeout_seconds } => {

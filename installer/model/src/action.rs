@@ -59,8 +59,6 @@ pub enum Action {
         path: String,
         /// Owner.
         owner: Owner,
-        /// Where the public key is written as well, in PEM.
-        public_path: Option<String>,
     },
     /// Sign a leaf for a public key with an intermediate's key that lives on this node. Answers with the PEM chain.
     SignLeaf {

@@ -282,7 +282,7 @@ pub enum Usage {
     ServerAndClient,
 }
 
-/// A file of certificates that a component trusts, known only once the authorities exist.
+/// A file of certificates or public keys that a component trusts, known only once the authorities exist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredBundle {
@@ -292,7 +292,7 @@ pub struct DesiredBundle {
     pub mode: Mode,
     /// Owner.
     pub owner: Owner,
-    /// Whose certificates it holds, in order. Bundles that admit clients never hold the root.
+    /// Whose certificates or keys it holds, in order. Bundles that admit clients never hold the root.
     pub members: Vec<BundleMember>,
     /// What follows from a change.
     pub on_change: OnChange,
@@ -304,18 +304,18 @@ pub struct DesiredBundle {
 pub enum BundleMember {
     /// The operator's root.
     Root,
-    /// An intermediate.
-    Intermediate(AuthorityKind),
+    /// The intermediates of this kind: one of every control-plane node, since their keys stay where they were made.
+    Intermediates(AuthorityKind),
+    /// Public halves of the keys that service-account tokens are signed with, one of every control-plane node.
+    ServiceAccountKeys,
 }
 
-/// A public key pair for service-account tokens, or another key without a certificate.
+/// A key for service-account tokens, which has no certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DesiredKey {
     /// Path of the private key.
     pub key_path: String,
-    /// Path of the public key in PEM.
-    pub public_path: String,
 }
 
 /// A system account.

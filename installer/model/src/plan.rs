@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
-use crate::desired::{DesiredBundle, DesiredCertificate, ManifestSet};
+use crate::desired::{DesiredBundle, DesiredCertificate, DesiredKey, ManifestSet};
 use crate::names::NodeName;
 use crate::{Digest, SecretText};
 
@@ -85,6 +85,8 @@ pub enum Operation {
     },
     /// Keys are made on the step's node, their public halves signed where the authority lives, chains written back.
     Certificates {
+        /// Keys without certificates to make.
+        keys: Vec<DesiredKey>,
         /// Certificates to issue.
         certificates: Vec<DesiredCertificate>,
         /// Trust bundles to write once the authorities are known.

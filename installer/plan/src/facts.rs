@@ -24,7 +24,6 @@ pub fn reads(desired: &DesiredNode) -> Vec<Read> {
     for key in &desired.keys {
         reads.push(Read::PublicKey { path: key.key_path.clone() });
         reads.push(file(&key.key_path, false));
-        reads.push(file(&key.public_path, true));
     }
     for certificate in &desired.certificates {
         reads.push(file(&certificate.certificate_path, true));

@@ -36,10 +36,7 @@ pub fn node_shape(cluster: &Cluster, node: &Node) -> DesiredNode {
         Vec::new()
     };
     let keys = if control_plane {
-        vec![DesiredKey {
-            key_path: "/etc/kubernetes/pki/sa.key".to_owned(),
-            public_path: "/etc/kubernetes/pki/sa.pub".to_owned(),
-        }]
+        vec![DesiredKey { key_path: "/etc/kubernetes/pki/sa.key".to_owned() }]
     } else {
         Vec::new()
     };

@@ -1,6 +1,7 @@
 //! A lab's `cluster.yaml`, derived from the committed `vagrant/cluster.yaml`, which describes the lab `demo`.
 //!
-//! Everything but the names, the addresses and the paths of local files is the same in every lab, so it is written once.
+//! Everything but the nodes, their names and addresses elsewhere, and the paths of local files is the same in every lab, so it
+//! is written once.
 
 use std::path::Path;
 
@@ -26,17 +27,11 @@ pub fn derive(committed: &str, described: &Lab, lab: &Lab, identity_file: &Path)
     let listed = nodes(&cluster)?;
     let wanted: Vec<_> = described.nodes.iter().map(summary).collect();
     ensure!(listed == wanted, "the nodes are not those of the inventory: {listed:?} where it has {wanted:?}");
-    ensure!(
-        lab.nodes.len() == described.nodes.len(),
-        "lab {} has not as many nodes as {}",
-        lab.name,
-        described.name
-    );
-
     let substitutions = substitutions(described, lab);
     substitute(&mut cluster, &substitutions);
 
     *entry(&mut cluster, &["metadata", "name"])? = lab.name.clone().into();
+    *entry(&mut cluster, &["spec", "nodes"])? = lab.nodes.iter().map(node).collect::<Result<Value>>()?;
     *entry(&mut cluster, &["spec", "ssh", "identityFiles"])? =
         Value::Sequence(vec![identity_file.display().to_string().into()]);
     *entry(&mut cluster, &["spec", "ssh", "knownHosts"])? = Value::Sequence(vec![KNOWN_HOSTS.into()]);
@@ -44,6 +39,12 @@ pub fn derive(committed: &str, described: &Lab, lab: &Lab, identity_file: &Path)
 
     let note = format!("# Derived from vagrant/cluster.yaml for the lab {}; changes are lost.\n", lab.name);
     Ok(note + &serde_yaml::to_string(&cluster)?)
+}
+
+/// A node as a cluster file lists it.
+fn node(node: &Node) -> Result<Value> {
+    let text = format!("{{name: {}, role: {}, addresses: [{}]}}", node.name, node.role, node.address);
+    Ok(serde_yaml::from_str(&text)?)
 }
 
 fn summary(node: &Node) -> String {

@@ -194,8 +194,8 @@ labs:
     #[test]
     fn the_committed_inventory_is_sound() {
         let inventory = Inventory::load(&crate::places::checkout()).unwrap();
-        for name in ["demo", "test", "bench"] {
-            assert_eq!(inventory.lab(name).unwrap().nodes.len(), 3, "{name}");
+        for (name, nodes) in [("demo", 3), ("test", 3), ("bench", 3), ("ha", 5)] {
+            assert_eq!(inventory.lab(name).unwrap().nodes.len(), nodes, "{name}");
         }
     }
 

@@ -65,7 +65,6 @@ pub(super) fn configuration(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
     let here = |on_change: &OnChange| matches!(on_change, OnChange::Nothing | OnChange::ReadAtStart(_));
     put_files(context, &mut actions, here);
-    super::certificates::keys(context, &mut actions);
     for path in &context.desired.absent {
         if context.facts.file(path).is_some() {
             actions.add(Action::RemoveFile { path: path.clone() }, "remove", path, "must not exist");
@@ -121,11 +120,16 @@ fn outdated(context: &NodeContext<'_>, pod: &str) -> Option<String> {
     // A process that still ends may run beside the new one.
     let started = running.iter().map(|process| process.started).max()?;
     let read = OnChange::ReadAtStart(pod.to_owned());
-    let read = || context.desired.files.iter().filter(|file| file.on_change == read);
-    let changes = read().find(|file| difference(file, context.facts.file(&file.path)).is_some());
-    let newer = || context.changed_after(started, read().map(|file| file.path.as_str()));
+    let files = || context.desired.files.iter().filter(|file| file.on_change == read);
+    let bundles = || context.desired.bundles.iter().filter(|bundle| bundle.on_change == read);
+    let file = files().find(|file| difference(file, context.facts.file(&file.path)).is_some());
+    let bundle =
+        || bundles().find(|bundle| context.assessment.bundle(context.name(), &bundle.path).is_some());
+    let changes = file.map(|file| &file.path).or_else(|| bundle().map(|bundle| &bundle.path));
+    let paths = || files().map(|file| &file.path).chain(bundles().map(|bundle| &bundle.path));
+    let newer = || context.changed_after(started, paths().map(String::as_str));
     match changes {
-        Some(file) => Some(format!("{} changes, which it reads when it starts", file.path)),
+        Some(path) => Some(format!("{path} changes, which it reads when it starts")),
         None => newer().map(|path| format!("{path} changed after it started")),
     }
 }

@@ -7,8 +7,8 @@
 //! | `services` | every node | `components` |
 //! | `images` | every node | `services` |
 //! | `workload-images` | every node | `images` |
-//! | `authorities` | the first control-plane node | its `host` |
-//! | `certificates` | every node | `authorities`, `host` |
+//! | `authorities` | control-plane nodes | `host` |
+//! | `certificates` | every node | every `authorities`, `host` |
 //! | `configuration` | every node | `certificates` |
 //! | `control-plane` | control-plane nodes | `images`, `configuration` |
 //! | `kubelet` | every node | `services`, `configuration`, and its `control-plane` |
@@ -45,8 +45,8 @@ pub(crate) struct NodeContext<'a> {
     pub desired: &'a DesiredNode,
     pub facts: &'a Facts,
     pub assessment: &'a Assessment,
-    /// The node whose intermediates sign.
-    pub authority: &'a NodeName,
+    /// Every control-plane node.
+    pub control_plane: &'a [NodeName],
 }
 
 impl NodeContext<'_> {
@@ -82,15 +82,14 @@ pub(crate) fn all(
     facts: &BTreeMap<NodeName, Facts>,
     assessment: &Assessment,
 ) -> Vec<Draft> {
-    let Some(authority) = desired.cluster.control_plane().next().map(|node| node.name.clone()) else {
-        return Vec::new();
-    };
+    let control_plane: Vec<NodeName> =
+        desired.cluster.control_plane().map(|node| node.name.clone()).collect();
     let contexts: Vec<NodeContext<'_>> = desired
         .nodes
         .iter()
         .filter_map(|node| {
             let facts = facts.get(&node.node.name)?;
-            Some(NodeContext { desired: node, facts, assessment, authority: &authority })
+            Some(NodeContext { desired: node, facts, assessment, control_plane: &control_plane })
         })
         .collect();
     let node_steps: [fn(&NodeContext<'_>) -> Draft; 10] = [
@@ -108,7 +107,7 @@ pub(crate) fn all(
     let mut drafts: Vec<Draft> =
         node_steps.iter().flat_map(|step| contexts.iter().map(|context| step(context))).collect();
     // What is in the API cannot be known, nor changed, while its node is not reached.
-    if facts.contains_key(&authority) {
+    if control_plane.iter().any(|node| facts.contains_key(node)) {
         drafts.extend(cluster::steps(desired, assessment, &drafts));
     }
     drafts

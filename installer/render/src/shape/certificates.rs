@@ -2,7 +2,9 @@
 //!
 //! Everything that uses one of these pairs reads it again when it changes, so no replacement restarts anything: the
 //! serving pairs of API server and kubelet, the client pairs named in kubeconfigs, etcd's pairs at each handshake, and
-//! the signer's pair. Keys are made where they are used.
+//! the signer's pair. Keys are made where they are used and stay there: each control-plane node signs with its own, and the
+//! bundles of all nodes hold the public side of every one. Two bundles are read at a start only: etcd's, and the keys that
+//! service-account tokens are verified with.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -123,7 +125,7 @@ pub fn bundles(cluster: &Cluster, node: &Node) -> Vec<DesiredBundle> {
         members: vec![member],
         on_change: OnChange::Nothing,
     };
-    let trusts = BundleMember::Intermediate;
+    let trusts = BundleMember::Intermediates;
     let mut bundles = vec![
         make("/etc/kubernetes/pki/ca.crt", Owner::root(), trusts(AuthorityKind::Kubernetes)),
         make("/etc/kubernetes/pki/root.crt", Owner::root(), BundleMember::Root),
@@ -138,7 +140,14 @@ pub fn bundles(cluster: &Cluster, node: &Node) -> Vec<DesiredBundle> {
                 trusts(AuthorityKind::FrontProxy),
             ),
             make("/etc/kubernetes/pki/etcd/ca.crt", Owner::root(), trusts(AuthorityKind::Etcd)),
-            make("/etc/etcd/pki/ca.crt", etcd_owner(), trusts(AuthorityKind::Etcd)),
+            DesiredBundle {
+                on_change: OnChange::ReadAtStart("etcd".to_owned()),
+                ..make("/etc/etcd/pki/ca.crt", etcd_owner(), trusts(AuthorityKind::Etcd))
+            },
+            DesiredBundle {
+                on_change: OnChange::ReadAtStart("kube-apiserver".to_owned()),
+                ..make("/etc/kubernetes/pki/sa.pub", Owner::root(), BundleMember::ServiceAccountKeys)
+            },
         ]);
     }
     bundles

@@ -9,24 +9,21 @@ use kubezt_pki::{CertificateChain, PrivateKeyPem, PublicKey};
 use zeroize::Zeroizing;
 
 use super::Applied;
-use super::file::put_content;
 use crate::node::accounts::Accounts;
 use crate::node::files::{self, Attributes};
 use crate::node::{NodeError, NodeRoot};
 
 const PRIVATE: Mode = Mode::new(0o600);
-const PUBLIC: Mode = Mode::new(0o644);
 
-/// Makes a private key where none is, 0600, and writes its public half in PEM where that is asked for. Answers with the
-/// public half in base64. A key that is there is kept, and one that cannot be read is an error: replacing it would
+/// Makes a private key where none is, 0600. Answers with its public half in base64. A key that is there is kept, and one that cannot be read is an error: replacing it would
 /// silently invalidate what was issued for it.
 ///
 /// # Errors
 /// [`NodeError`].
-pub fn make(root: &NodeRoot, name: &str, owner: &Owner, public: Option<&str>) -> Result<Applied, NodeError> {
+pub fn make(root: &NodeRoot, name: &str, owner: &Owner) -> Result<Applied, NodeError> {
     let path = root.path(name)?;
     let ids = Accounts::load(root)?.ids(owner)?;
-    let (key, mut changed) = match files::text(&path)?.map(Zeroizing::new) {
+    let (key, changed) = match files::text(&path)?.map(Zeroizing::new) {
         Some(text) => {
             let key = PrivateKeyPem::parse(&text).map_err(pki(&path))?;
             (key, files::set_attributes(&path, Attributes { mode: PRIVATE, ids })?)
@@ -38,10 +35,6 @@ pub fn make(root: &NodeRoot, name: &str, owner: &Owner, public: Option<&str>) ->
         }
     };
     let public_key = kubezt_pki::spki_of(&key).map_err(pki(&path))?;
-    if let Some(public) = public {
-        let attributes = Attributes { mode: PUBLIC, ids };
-        changed |= put_content(&root.path(public)?, attributes, public_key.to_pem().as_bytes())?;
-    }
     Ok(Applied { changed, output: Some(public_key.to_base64()) })
 }
 

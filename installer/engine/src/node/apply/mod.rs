@@ -72,9 +72,7 @@ async fn perform(
             blocking(root, move |root| blob::install(root, digest, &path, mode)).await
         }
         Action::RemoveFile { path } => blocking(root, move |root| file::remove(root, &path)).await,
-        Action::MakeKey { path, owner, public_path } => {
-            blocking(root, move |root| key::make(root, &path, &owner, public_path.as_deref())).await
-        }
+        Action::MakeKey { path, owner } => blocking(root, move |root| key::make(root, &path, &owner)).await,
         Action::SignLeaf { authority_certificate, authority_key, leaf, public_key, hours } => {
             blocking(root, move |root| {
                 key::sign(root, &authority_certificate, &authority_key, &leaf, &public_key, hours)
