@@ -8,18 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::World;
-use crate::install::{KUBECONFIG, kubeconfig};
 
 /// Every leaf is issued anew while requests, exec and logs are called: every new call succeeds, nothing restarts.
 pub fn renewal_under_load(world: &World) -> Result<()> {
-    kubeconfig(world)?;
-    let coredns = world.lab.kubectl(
-        KUBECONFIG,
-        "-n kube-system get pods -l k8s-app=kube-dns --field-selector=status.phase=Running -o jsonpath={.items[0].metadata.name}",
+    world.kubeconfig()?;
+    let coredns = world.kubectl("-n kube-system get pods -l k8s-app=kube-dns --field-selector=status.phase=Running -o jsonpath={.items[0].metadata.name}",
     )?;
-    let agent = world.lab.kubectl(
-        KUBECONFIG,
-        "-n kube-system get pods -l k8s-app=cilium --field-selector=status.phase=Running -o jsonpath={.items[0].metadata.name}",
+    let agent = world.kubectl("-n kube-system get pods -l k8s-app=cilium --field-selector=status.phase=Running -o jsonpath={.items[0].metadata.name}",
     )?;
     let calls = [
         "get --raw /readyz".to_owned(),
@@ -38,7 +33,7 @@ pub fn renewal_under_load(world: &World) -> Result<()> {
                 let mut begun = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     begun.push(Instant::now());
-                    world.lab.kubectl(KUBECONFIG, &call).with_context(|| format!("call {}", begun.len()))?;
+                    world.kubectl(&call).with_context(|| format!("call {}", begun.len()))?;
                 }
                 Ok((call, begun))
             })

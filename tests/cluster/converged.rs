@@ -3,7 +3,6 @@
 use anyhow::{Result, ensure};
 
 use crate::World;
-use crate::install::KUBECONFIG;
 
 /// Nothing to do, and the exit code says so.
 pub fn plan_is_empty(world: &World) -> Result<()> {
@@ -25,15 +24,10 @@ pub fn second_install(world: &World) -> Result<()> {
 
 /// Objects changed through the API are planned, and mended by install; of definitions only the metadata is looked at first.
 pub fn api_drift(world: &World) -> Result<()> {
-    world.lab.kubectl(KUBECONFIG, "-n kube-system scale deployment coredns --replicas=1")?;
+    world.kubectl("-n kube-system scale deployment coredns --replicas=1")?;
     let patch = r#"{"spec":{"names":{"shortNames":["drifted"]}}}"#;
-    world
-        .lab
-        .kubectl(KUBECONFIG, &format!("patch crd ciliumnodes.cilium.io --type merge --patch '{patch}'"))?;
-    world.lab.kubectl(
-        KUBECONFIG,
-        "label crd ciliumidentities.cilium.io --overwrite io.cilium.k8s.crd.schema.version=0",
-    )?;
+    world.kubectl(&format!("patch crd ciliumnodes.cilium.io --type merge --patch '{patch}'"))?;
+    world.kubectl("label crd ciliumidentities.cilium.io --overwrite io.cilium.k8s.crd.schema.version=0")?;
     let run = world.kubezt.run("plan", &["--exit-code", "--summary"])?;
     ensure!(run.code == 5, "{}: {}", run.code, run.stdout);
     for changed in ["coredns", "ciliumnodes.cilium.io", "ciliumidentities.cilium.io"] {
@@ -43,9 +37,7 @@ pub fn api_drift(world: &World) -> Result<()> {
     world.kubezt.succeed("install", &["--no-verify"])?;
     let run = world.kubezt.run("plan", &["--exit-code", "--summary"])?;
     ensure!(run.code == 0, "after it was mended: {}: {}", run.code, run.stdout);
-    let replicas = world
-        .lab
-        .kubectl(KUBECONFIG, "-n kube-system get deployment coredns -o jsonpath={.spec.replicas}")?;
+    let replicas = world.kubectl("-n kube-system get deployment coredns -o jsonpath={.spec.replicas}")?;
     ensure!(replicas.trim() == "2", "replicas {replicas}");
     Ok(())
 }

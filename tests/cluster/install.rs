@@ -5,18 +5,6 @@ use kubezt_tests::kubezt::{findings, verdict};
 
 use crate::World;
 
-/// Kubeconfig the stories use on the control-plane node; written and removed by them.
-pub const KUBECONFIG: &str = "/root/story.conf";
-
-/// Puts a short-lived kubeconfig where the stories' kubectl finds it.
-pub fn kubeconfig(world: &World) -> Result<()> {
-    let file = world.lab.path("story.conf");
-    world.kubezt.succeed("kubeconfig", &["--user", "story", "-o", &file.display().to_string()])?;
-    let text = fs_err::read_to_string(&file)?;
-    let script = format!("umask 077; cat >{KUBECONFIG} <<'STORY'\n{text}\nSTORY");
-    world.lab.shell(world.lab.control_plane(), &script).map(|_| ())
-}
-
 /// `kubezt install` on bare nodes ends Ready and verified.
 pub fn stig(world: &World) -> Result<()> {
     let report = world.lab.path("install.json");
@@ -24,8 +12,8 @@ pub fn stig(world: &World) -> Result<()> {
         .kubezt
         .succeed("install", &["--profile", "stig", "--report", &format!("json={}", report.display())])?;
     ensure!(!findings(&report)?.is_empty(), "no findings: {}", run.stdout);
-    kubeconfig(world)?;
-    let nodes = world.lab.kubectl(KUBECONFIG, "get nodes --no-headers")?;
+    world.kubeconfig()?;
+    let nodes = world.kubectl("get nodes --no-headers")?;
     let ready = nodes.lines().filter(|line| line.split_whitespace().nth(1) == Some("Ready")).count();
     ensure!(ready == world.lab.nodes.len(), "not all Ready:\n{nodes}");
     Ok(())
@@ -33,7 +21,7 @@ pub fn stig(world: &World) -> Result<()> {
 
 /// No policy refuses a mirror pod: the API shows the static pods.
 pub fn control_plane_is_visible(world: &World) -> Result<()> {
-    let pods = world.lab.kubectl(KUBECONFIG, "-n kube-system get pods --no-headers")?;
+    let pods = world.kubectl("-n kube-system get pods --no-headers")?;
     let node = &world.lab.control_plane().name;
     for component in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
         let name = format!("{component}-{node}");

@@ -15,20 +15,8 @@ mod tampering;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use kubezt_tests::{Kubezt, Lab};
-use libtest_mimic::{Arguments, Failed, Trial};
-
-/// What every story starts from.
-#[derive(Clone)]
-pub struct World {
-    /// The lab.
-    pub lab: Lab,
-    /// The binary on the lab's cluster file.
-    pub kubezt: Kubezt,
-}
-
-type Story = fn(&World) -> Result<()>;
+use kubezt_tests::World;
+use kubezt_tests::stories::{self, Story};
 
 /// The stories, in order.
 const STORIES: &[(&str, Story)] = &[
@@ -53,22 +41,5 @@ const STORIES: &[(&str, Story)] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // The stories build on each other.
-    arguments.test_threads = Some(1);
-    let world = || -> Result<World> {
-        let lab = Lab::from_environment()?;
-        let kubezt = Kubezt::from_environment(&lab)?;
-        Ok(World { lab, kubezt })
-    };
-    let trials = STORIES
-        .iter()
-        .map(|(name, story)| {
-            Trial::test(*name, move || {
-                let world = world().map_err(|error| Failed::from(format!("{error:#}")))?;
-                story(&world).map_err(|error| Failed::from(format!("{error:#}")))
-            })
-        })
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    stories::run(STORIES)
 }

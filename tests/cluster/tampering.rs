@@ -5,7 +5,7 @@ use fs_err as fs;
 use kubezt_tests::tamper::{self, How, Place, Tampering};
 
 use crate::World;
-use crate::install::{KUBECONFIG, kubeconfig};
+use kubezt_tests::stories::KUBECONFIG;
 
 /// A suite without forward-secret authenticated encryption, which servers must not take.
 macro_rules! weak_suite {
@@ -204,7 +204,7 @@ const SECOND: &[Tampering] = &[
 
 /// Everything is broken in two batches; verify names exactly that; install mends it; nothing is red any more.
 pub fn red_and_green(world: &World) -> Result<()> {
-    kubeconfig(world)?;
+    world.kubeconfig()?;
     let without_waivers = without_waivers(world)?;
     let strict = world.kubezt.on(without_waivers.clone());
 

@@ -202,6 +202,10 @@ impl Hands<'_> {
 }
 
 impl ApplyActions for Hands<'_> {
+    fn reaches(&self, _: &NodeName) -> bool {
+        true
+    }
+
     async fn apply(&self, node: &NodeName, actions: Vec<Action>) -> Result<Vec<Outcome>, String> {
         let desired = self.world.wanted(node)?;
         let mut outcomes = Vec::new();

@@ -5,7 +5,9 @@
 
 pub mod kubezt;
 pub mod lab;
+pub mod stories;
 pub mod tamper;
 
 pub use kubezt::{Kubezt, Run};
 pub use lab::{Lab, Node};
+pub use stories::World;

@@ -77,6 +77,7 @@ struct Trial<'a> {
     cluster: &'a Cluster,
     client: &'a ApiClient,
     ground: Ground<'a>,
+    /// The control-plane node that the API is asked through.
     first: &'a Node,
     unique: String,
 }
@@ -84,7 +85,10 @@ struct Trial<'a> {
 impl<'a> Trial<'a> {
     async fn start(fleet: &'a RemoteFleet, cluster: &'a Cluster) -> Result<Self, String> {
         let client = fleet.api().await?;
-        let first = cluster.control_plane().next().ok_or("the cluster has no control plane")?;
+        let asked = fleet.control_plane()?;
+        let mut control_plane = cluster.control_plane();
+        let first =
+            control_plane.find(|node| node.name == asked).ok_or("the cluster has no control plane")?;
         let unique = random_name()?;
         let ground = Ground::prepare(client, assemble::probe_image(), &cluster.networks.domain, &unique)
             .await

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::desired::{
     AuthorityKind, BundleMember, CertificateKind, Desired, DesiredBundle, DesiredCertificate, DesiredKey,
-    DesiredNode, Sensitivity,
+    DesiredNode, LeafSpec, Sensitivity,
 };
 use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::{Mode, NodeName, Owner, SecretText};
@@ -22,6 +22,9 @@ use kubezt_plan::{Assessment, Due};
 
 /// Applies actions on a node; answers with their outcomes, all of which succeeded.
 pub trait ApplyActions: Sync {
+    /// Whether the node can be told anything.
+    fn reaches(&self, node: &NodeName) -> bool;
+
     /// Applies them in order.
     fn apply(
         &self,
@@ -33,7 +36,7 @@ pub trait ApplyActions: Sync {
 /// The authorities of a run: what was on the control plane when it began, and what it issued since.
 pub struct Authorities {
     root: CertificateChain,
-    /// Every control-plane node, in the order of the inventory. The first one signs.
+    /// Every control-plane node, in the order of the inventory. The first one that is reached signs.
     control_plane: Vec<NodeName>,
     known: Mutex<Known>,
 }
@@ -67,10 +70,16 @@ impl Authorities {
         Self { root, control_plane, known: Mutex::new(known) }
     }
 
-    /// The intermediate of this kind that signs, where there is one.
-    pub fn intermediate(&self, kind: AuthorityKind) -> Option<CertificateChain> {
-        let signer = self.control_plane.first()?.clone();
-        self.known().intermediates.get(&(kind, signer)).cloned()
+    /// The root's certificate, for whoever checks servers: they send the whole chain.
+    pub fn root(&self) -> String {
+        self.root.to_pem()
+    }
+
+    /// The known intermediates of this kind, in the order of the inventory.
+    pub fn intermediates(&self, kind: AuthorityKind) -> Vec<CertificateChain> {
+        let known = self.known();
+        let of = |node: &NodeName| known.intermediates.get(&(kind, node.clone())).cloned();
+        self.control_plane.iter().filter_map(of).collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -98,11 +107,6 @@ impl Authorities {
     }
 }
 
-fn authority_node(desired: &Desired) -> Option<&DesiredNode> {
-    let first = desired.cluster.control_plane().next()?;
-    desired.nodes.iter().find(|node| node.node.name == first.name)
-}
-
 fn authority_certificates(node: &DesiredNode) -> impl Iterator<Item = (AuthorityKind, &DesiredCertificate)> {
     node.certificates.iter().filter_map(|certificate| match certificate.kind {
         CertificateKind::Intermediate(kind) => Some((kind, certificate)),
@@ -110,9 +114,14 @@ fn authority_certificates(node: &DesiredNode) -> impl Iterator<Item = (Authority
     })
 }
 
-/// Certificate and key path of an authority on the node that signs.
-pub fn authority_paths(desired: &Desired, kind: AuthorityKind) -> Option<(NodeName, String, String)> {
-    let node = authority_node(desired)?;
+/// Certificate and key path of an authority on the node that signs: the first of the control plane that is reached.
+pub fn authority_paths(
+    desired: &Desired,
+    kind: AuthorityKind,
+    nodes: &impl ApplyActions,
+) -> Option<(NodeName, String, String)> {
+    let signer = desired.cluster.control_plane().find(|node| nodes.reaches(&node.name))?;
+    let node = desired.nodes.iter().find(|node| node.node.name == signer.name)?;
     let (_, certificate) = authority_certificates(node).find(|(found, _)| *found == kind)?;
     Some((node.node.name.clone(), certificate.certificate_path.clone(), certificate.key_path.clone()))
 }
@@ -141,7 +150,11 @@ pub fn assess(
     let all_known = desired.cluster.control_plane().all(reached);
     let mut reissued = Vec::new();
     for node in &desired.nodes {
-        let signs = desired.cluster.control_plane().next().is_some_and(|first| first.name == node.node.name);
+        let signs = desired
+            .cluster
+            .control_plane()
+            .find(|node| reached(node))
+            .is_some_and(|first| first.name == node.node.name);
         let Some(facts) = facts.get(&node.node.name) else { continue };
         let mut due = Vec::new();
         for certificate in &node.certificates {
@@ -158,10 +171,7 @@ pub fn assess(
                     Some("its authority is issued anew".to_owned())
                 }
                 (Some(authorities), CertificateKind::Leaf(leaf)) => {
-                    match authorities.intermediate(leaf.authority) {
-                        None => Some("its authority is missing".to_owned()),
-                        Some(issuer) => leaf_due(facts, certificate, issuer.first(), now),
-                    }
+                    leaf_due(facts, certificate, leaf, &authorities.intermediates(leaf.authority), now)
                 }
             };
             due.extend(why.map(|why| Due { subject: certificate.certificate_path.clone(), why }));
@@ -215,20 +225,26 @@ fn intermediate_due(
         .or_else(|| files_due(facts, certificate))
 }
 
+/// Any node's authority will do: the one that signed may not be the first any more.
 fn leaf_due(
     facts: &Facts,
     certificate: &DesiredCertificate,
-    issuer: &CertificateInfo,
+    leaf: &LeafSpec,
+    issuers: &[CertificateChain],
     now: Timestamp,
 ) -> Option<String> {
-    let CertificateKind::Leaf(leaf) = &certificate.kind else { return None };
     let Some(key) = public_key_at(facts, &certificate.key_path) else {
         return Some("its key is missing".to_owned());
     };
     let chain = chain_at(facts, &certificate.certificate_path);
-    kubezt_pki::needs_issue(chain.as_ref(), leaf, issuer, &key, now, RenewalFraction::THIRD)
-        .map(|reason| reason.to_string())
-        .or_else(|| files_due(facts, certificate))
+    let mut reasons = issuers.iter().map(|issuer| {
+        kubezt_pki::needs_issue(chain.as_ref(), leaf, issuer.first(), &key, now, RenewalFraction::THIRD)
+    });
+    let Some(first) = reasons.next() else { return Some("its authority is missing".to_owned()) };
+    match first {
+        Some(reason) if reasons.all(|reason| reason.is_some()) => Some(reason.to_string()),
+        _ => files_due(facts, certificate),
+    }
 }
 
 fn bundle_due(
@@ -380,7 +396,7 @@ impl Issuer<'_> {
         for (certificate, key) in certificates.iter().zip(keys) {
             let CertificateKind::Leaf(leaf) = &certificate.kind else { continue };
             let (authority, authority_certificate, authority_key) =
-                authority_paths(self.desired, leaf.authority)
+                authority_paths(self.desired, leaf.authority, nodes)
                     .ok_or_else(|| format!("no node holds the {} authority", leaf.authority.as_str()))?;
             signing_node = Some(authority);
             actions.push(Action::SignLeaf {

@@ -32,7 +32,7 @@ pub async fn issue(
     let key = kubezt_pki::generate().map_err(|error| error.to_string())?;
     let public = kubezt_pki::spki_of(&key).map_err(|error| error.to_string())?;
     let (node, authority_certificate, authority_key): (NodeName, _, _) =
-        authority_paths(desired, AuthorityKind::Kubernetes)
+        authority_paths(desired, AuthorityKind::Kubernetes, nodes)
             .ok_or("no node holds the kubernetes authority")?;
     let sign = Action::SignLeaf {
         authority_certificate,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kubezt_model::action::{Action, Outcome};
-use kubezt_model::desired::{AuthorityKind, Desired, ManifestSet};
+use kubezt_model::desired::{Desired, ManifestSet};
 use kubezt_model::event::Event;
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::{Gate, Operation, Step};
@@ -15,7 +15,7 @@ use kubezt_pki::RootAuthority;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::api::{ApiClient, Dialler};
-use crate::certificates::{Authorities, DueCertificates, Issuer};
+use crate::certificates::{ApplyActions as _, Authorities, DueCertificates, Issuer};
 use crate::credential::{ADMINISTRATORS, MASTERS, OPERATOR, issue};
 use crate::executor::{Fleet, Sink};
 use crate::link::{BlobSource, Compression};
@@ -75,7 +75,7 @@ impl RemoteFleet {
         }
     }
 
-    /// The API as kubezt's administrators see it, through the first control-plane node.
+    /// The API as kubezt's administrators see it, through the first control-plane node that was reached.
     ///
     /// # Errors
     /// The control plane does not sign, or its authority does not exist.
@@ -92,22 +92,25 @@ impl RemoteFleet {
     /// # Errors
     /// The authority does not exist.
     pub fn anonymous_client(&self, dial: Dialler) -> Result<ApiClient, String> {
-        let trust = self.kubernetes_authority()?;
-        ApiClient::new(dial, &trust, &self.desired.cluster.endpoint.name, None)
+        ApiClient::new(dial, &self.authorities.root(), &self.desired.cluster.endpoint.name, None)
             .map_err(|error| error.to_string())
     }
 
-    fn kubernetes_authority(&self) -> Result<String, String> {
-        let chain = self.authorities.intermediate(AuthorityKind::Kubernetes);
-        Ok(chain.ok_or("the kubernetes authority does not exist")?.to_pem())
+    /// The first control-plane node that was reached: where the API is asked.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn control_plane(&self) -> Result<NodeName, String> {
+        let mut control_plane = self.desired.cluster.control_plane().map(|node| &node.name);
+        let reached = control_plane.find(|node| self.nodes.reaches(node));
+        reached.cloned().ok_or_else(|| "no control-plane node was reached".to_owned())
     }
 
     async fn client(&self, group: &str) -> Result<ApiClient, String> {
         let credential = issue(&self.nodes, &self.desired, OPERATOR, group, CREDENTIAL_HOURS).await?;
-        let node = control_plane(&self.desired)?;
-        let trust = self.kubernetes_authority()?;
-        let dial = self.nodes.dialler(&node, loopback(self.desired.cluster.endpoint.port))?;
-        ApiClient::new(dial, &trust, &self.desired.cluster.endpoint.name, Some(&credential))
+        let dial =
+            self.nodes.dialler(&self.control_plane()?, loopback(self.desired.cluster.endpoint.port))?;
+        ApiClient::new(dial, &self.authorities.root(), &self.desired.cluster.endpoint.name, Some(&credential))
             .map_err(|error| error.to_string())
     }
 
@@ -287,19 +290,6 @@ fn blob_of(action: &Action) -> Option<Digest> {
         Action::InstallBlob { digest, .. } | Action::ImportImage { digest, .. } => Some(*digest),
         _ => None,
     }
-}
-
-/// The first control-plane node: where the API is asked.
-///
-/// # Errors
-/// The cluster has none.
-pub fn control_plane(desired: &Desired) -> Result<NodeName, String> {
-    desired
-        .cluster
-        .control_plane()
-        .next()
-        .map(|node| node.name.clone())
-        .ok_or_else(|| "the cluster has no control plane".to_owned())
 }
 
 /// A port on the node's own loopback address.

@@ -168,6 +168,10 @@ impl Nodes {
 }
 
 impl ApplyActions for Nodes {
+    fn reaches(&self, node: &NodeName) -> bool {
+        self.connection(node).is_ok()
+    }
+
     async fn apply(&self, node: &NodeName, actions: Vec<Action>) -> Result<Vec<Outcome>, String> {
         self.apply_with_progress(node, actions, |_| {}).await
     }

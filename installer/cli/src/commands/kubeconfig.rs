@@ -9,6 +9,7 @@ use kubezt_engine::certificates::Authorities;
 use kubezt_engine::credential;
 use kubezt_engine::link::NodeProgram;
 use kubezt_model::desired::AuthorityKind;
+use kubezt_pki::CertificateChain;
 
 use crate::args::KubeconfigArgs;
 use crate::assemble;
@@ -36,10 +37,11 @@ pub async fn run(arguments: KubeconfigArgs, printer: Printer) -> Result<(), Fail
     let root =
         context.state.root_certificate().map_err(Failure::environment)?.ok_or_else(Failure::no_root)?;
     let why = || failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let trust = Authorities::read(root, &desired, &facts)
-        .intermediate(AuthorityKind::Kubernetes)
-        .ok_or_else(|| Failure::environment(format!("the kubernetes authority was not found {}", why())))?
-        .to_pem();
+    let authorities = Authorities::read(root, &desired, &facts).intermediates(AuthorityKind::Kubernetes);
+    if authorities.is_empty() {
+        return Err(Failure::environment(format!("the kubernetes authority was not found {}", why())));
+    }
+    let trust: String = authorities.iter().map(CertificateChain::to_pem).collect();
     let issued = credential::issue(&nodes, &desired, &arguments.user, &arguments.group, arguments.hours)
         .await
         .map_err(Failure::environment)?;

@@ -17,8 +17,8 @@ pub struct Arguments {
     filter: Option<String>,
 }
 
-/// The tests' own lab.
-const LAB: &str = "test";
+/// The tests' own labs, and the stories told on each.
+const LABS: [(&str, &str); 2] = [("test", "cluster"), ("ha", "highly-available")];
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     check::run(&check::Arguments {})?;
@@ -30,21 +30,43 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     build::everything(true)?;
-    let lab = LabArgument { lab: LAB.to_owned() };
-    let tested = report::timed("fresh lab test", || lab.open()?.fresh())
-        .and_then(|()| report::timed("tests on nodes", || node_tests(arguments.filter.as_deref())));
+    let filter = arguments.filter.as_deref();
+    for (lab, stories) in LABS {
+        if filter.is_none_or(|filter| has_story(stories, filter)) {
+            on_nodes(lab, stories, filter, arguments.keep)?;
+        }
+    }
+    Ok(())
+}
+
+fn on_nodes(name: &str, stories: &str, filter: Option<&str>, keep: bool) -> Result<()> {
+    let lab = LabArgument { lab: name.to_owned() };
+    let tested = report::timed(&format!("fresh lab {name}"), || lab.open()?.fresh())
+        // The lab is not open meanwhile: tests may ask for fresh nodes themselves.
+        .and_then(|()| {
+            report::timed(&format!("stories on lab {name}"), || {
+                let mut tests = story_test(stories);
+                tests.args(["--test-threads=1", "--nocapture"]).args(filter);
+                tests.env("KUBEZT_BINARY", places::binary()).env("KUBEZT_LAB", lab::folder(name));
+                lab::label(&mut tests, name);
+                command::show(&mut tests)
+            })
+        });
     let removed =
-        if arguments.keep { Ok(()) } else { report::timed("lab test is down", || lab.open()?.down()) };
+        if keep { Ok(()) } else { report::timed(&format!("lab {name} is down"), || lab.open()?.down()) };
     tested.and(removed)
 }
 
-/// The lab is not open meanwhile: tests may ask for fresh nodes themselves.
-fn node_tests(filter: Option<&str>) -> Result<()> {
+/// Whether a story's name contains this. Where that cannot be told, telling them shows why.
+fn has_story(stories: &str, filter: &str) -> bool {
+    let listed = story_test(stories).args(["--list", filter]).output();
+    listed.is_ok_and(|listed| {
+        !listed.status.success() || String::from_utf8_lossy(&listed.stdout).contains(": test")
+    })
+}
+
+fn story_test(stories: &str) -> std::process::Command {
     let arguments =
-        ["test", "--locked", "--package", "kubezt-tests", "--features", "nodes", "--test", "cluster", "--"];
-    let mut tests = command::cargo(&places::checkout(), arguments);
-    tests.args(["--test-threads=1", "--nocapture"]).args(filter);
-    tests.env("KUBEZT_BINARY", places::binary()).env("KUBEZT_LAB", lab::folder(LAB));
-    lab::label(&mut tests, LAB);
-    command::show(&mut tests)
+        ["test", "--locked", "--package", "kubezt-tests", "--features", "nodes", "--test", stories, "--"];
+    command::cargo(&places::checkout(), arguments)
 }

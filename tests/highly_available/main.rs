@@ -1,0 +1,23 @@
+//! Three control-plane nodes: they start at once, trust each other, and go on without any one of them.
+//!
+//! Stories as in `../cluster`, on a lab of their own.
+
+mod install;
+mod losses;
+
+use std::process::ExitCode;
+
+use kubezt_tests::stories::{self, Story};
+
+/// The stories, in order.
+const STORIES: &[(&str, Story)] = &[
+    ("three_control_plane_nodes_from_bare_nodes_are_ready_and_verified", install::stig),
+    ("every_member_of_etcd_knows_the_others", install::members),
+    ("a_token_is_good_at_every_api_server", install::tokens),
+    ("the_plan_of_three_control_plane_nodes_is_empty", install::plan_is_empty),
+    ("the_api_goes_on_without_any_one_control_plane_node", losses::one_at_a_time),
+];
+
+fn main() -> ExitCode {
+    stories::run(STORIES)
+}
