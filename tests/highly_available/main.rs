@@ -14,6 +14,7 @@ const STORIES: &[(&str, Story)] = &[
     ("three_control_plane_nodes_from_bare_nodes_are_ready_and_verified", install::stig),
     ("every_member_of_etcd_knows_the_others", install::members),
     ("a_token_is_good_at_every_api_server", install::tokens),
+    ("a_control_plane_of_other_members_is_refused", install::other_members),
     ("the_plan_of_three_control_plane_nodes_is_empty", install::plan_is_empty),
     ("the_api_goes_on_without_any_one_control_plane_node", losses::one_at_a_time),
 ];

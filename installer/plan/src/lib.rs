@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`facts`] | what must be read from a node to plan it |
 //! | [`steps`] | the install, top to bottom, as one list |
+//! | [`members`] | whether the control plane on the nodes is the wanted one |
 //! | [`assess`] | what others found due: certificates, trust bundles, API objects |
 //! | [`order`] | which step waits for which |
 //! | [`text`] | a plan as a person reads it |
 
 pub mod assess;
 pub mod facts;
+pub mod members;
 pub mod order;
 pub mod steps;
 pub mod text;

@@ -59,6 +59,10 @@ pub async fn look(
     let session =
         Session::open(context, nodes, failures, assembled.desired, assembled.blobs, Some(secrets.root))
             .await?;
+    if let Some(why) = kubezt_plan::members::refusal(&session.desired, &session.facts) {
+        return Err(Failure::usage(why)
+            .hint("nothing was changed; make a cluster of its own, or keep the roles as they are"));
+    }
     let plan = kubezt_plan::plan(&session.desired, &session.facts, &session.assessment);
     Ok((plan, session))
 }
