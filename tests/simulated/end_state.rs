@@ -59,6 +59,16 @@ impl From<&CertificateInfo> for Says {
 }
 
 impl EndState {
+    /// Fails with the places that differ, since all of it would be too much to read.
+    pub fn assert_same(&self, other: &Self, what: &str) {
+        if self != other {
+            let (wanted, got) = (format!("{self:#?}"), format!("{other:#?}"));
+            let diff =
+                similar::TextDiff::from_lines(&wanted, &got).unified_diff().context_radius(3).to_string();
+            panic!("{what}: the end states differ:\n{diff}");
+        }
+    }
+
     /// Takes it from a world.
     pub fn of(world: &World) -> Self {
         let nodes = lock(&world.nodes);

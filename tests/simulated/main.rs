@@ -63,7 +63,7 @@ fn an_install_converges_and_a_second_one_does_nothing() {
         assert_eq!(restarts, 0, "{profile}: a first install starts units and restarts none");
         assert_eq!(install(&world), Outcome::default());
         assert_eq!(world.restarts(), restarts);
-        assert_eq!(EndState::of(&world), end);
+        end.assert_same(&EndState::of(&world), profile);
     }
 }
 
@@ -74,7 +74,7 @@ fn several_control_plane_nodes_trust_each_other() {
     let (end, restarts) = (EndState::of(&world), world.restarts());
     assert_eq!(restarts, 0, "all of them start at once, and none starts again");
     assert_eq!(install(&world), Outcome::default());
-    assert_eq!(EndState::of(&world), end);
+    end.assert_same(&EndState::of(&world), "a second install");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn killed_anywhere(start: &World, desired: &Arc<Desired>, least_steps: usize) {
             assert!(outcome.failed.iter().any(|(id, _)| id == step), "{what}: broke nothing");
             let resumed = broken.fork(Arc::clone(desired), None);
             assert_complete(&resumed, &install(&resumed), &what);
-            assert_eq!(EndState::of(&resumed), end, "{what}");
+            end.assert_same(&EndState::of(&resumed), &what);
         }
     }
 }
