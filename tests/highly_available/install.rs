@@ -1,6 +1,6 @@
 //! From bare nodes to one cluster of three control-plane nodes.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use kubezt_tests::{Node, World};
 
 /// Control-plane nodes of the lab.
@@ -93,7 +93,7 @@ pub fn plan_is_empty(world: &World) -> Result<()> {
     let pods = world.kubectl("-n kube-system get pods --no-headers")?;
     let restarted = pods.lines().find(|line| {
         let restarts = line.split_whitespace().nth(3).and_then(|count| count.parse::<u32>().ok());
-        line.starts_with("etcd-") && restarts.context("restarts").is_ok_and(|count| count > 0)
+        line.starts_with("etcd-") && restarts.is_some_and(|count| count > 0)
     });
     ensure!(restarted.is_none(), "a member of etcd started twice: {restarted:?}");
     Ok(())

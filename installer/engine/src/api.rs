@@ -15,7 +15,7 @@ use http::{Method, Request, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube::client::{Body, ConfigExt as _};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::{ApiResource, GroupVersionKind, WatchEvent};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
@@ -195,7 +195,8 @@ impl ApiClient {
     /// that did not exist.
     ///
     /// # Errors
-    /// The server does not let it be watched, or knows nothing of so old a version any more.
+    /// The server does not let it be watched, ends the watch, or knows nothing of so old a version any more. Whoever asks again
+    /// after an error waits first.
     pub async fn changed(&self, object: &str, version: &str, within: Duration) -> Result<(), ApiError> {
         let call = format!("watch {object}");
         let (collection, name) = object.rsplit_once('/').unwrap_or((object, ""));
@@ -207,9 +208,12 @@ impl ApiClient {
             let events = self.client.request_events::<Value>(request).await?;
             std::pin::pin!(events).try_next().await
         };
+        let unreachable = |cause: String| Err(ApiError::Unreachable { call, cause });
         match tokio::time::timeout(within, event).await {
-            Ok(Err(error)) => Err(ApiError::Unreachable { call, cause: chain(&error) }),
-            Ok(Ok(_)) | Err(_) => Ok(()),
+            Ok(Err(error)) => unreachable(chain(&error)),
+            Ok(Ok(None)) => unreachable("the watch was ended".to_owned()),
+            Ok(Ok(Some(WatchEvent::Error(status)))) => unreachable(status.message.clone()),
+            Ok(Ok(Some(_))) | Err(_) => Ok(()),
         }
     }
 

@@ -77,7 +77,8 @@ pub async fn secrets(
     if first_run == FirstRun::Pretend && !context.state.has_secrets() {
         return context.new_secrets();
     }
-    let passphrase = context.passphrase(passphrase, printer)?;
+    // Somebody may have to type it, and the connections must not wait for that.
+    let passphrase = tokio::task::block_in_place(|| context.passphrase(passphrase, printer))?;
     let context = Arc::clone(context);
     tokio::task::spawn_blocking(move || context.secrets(&passphrase)).await.map_err(Failure::environment)?
 }
