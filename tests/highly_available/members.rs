@@ -12,6 +12,7 @@ const WITNESS: &str = "story-witness";
 /// The disk of a member is lost: kubelet's etcd neither founds a cluster nor comes back as who it was; an install lets it join
 /// as a new member, and the others go on all the while.
 pub fn lost_data(world: &World) -> Result<()> {
+    world.kubeconfig()?;
     world.kubectl(&format!("-n default create configmap {WITNESS} --from-literal=is=there"))?;
     let lost = &control_plane(world)[2];
     let before = ids(world)?;

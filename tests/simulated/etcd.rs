@@ -4,8 +4,8 @@ use kubezt_model::NodeName;
 use kubezt_model::action::{Action, EtcdCluster};
 use kubezt_model::node::EtcdMember;
 
-/// Where the data of a member is.
-pub const DATA: &str = "/var/lib/etcd/member";
+/// Where the log of a member is, without which it has no data.
+pub const DATA: &str = "/var/lib/etcd/member/wal";
 /// Its manifest.
 pub const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
 

@@ -265,13 +265,16 @@ impl Node {
                 self.pods.remove(name).ok_or_else(|| format!("{name} does not run"))?;
                 true
             }
-            Action::SetAside { path } => match self.files.remove(path) {
-                Some(file) => {
-                    self.files.insert(format!("{path}.aside"), file);
-                    true
+            Action::SetAside { path } => {
+                let below = self.files.keys().filter(|name| name.starts_with(path.as_str())).cloned();
+                let below: Vec<String> = below.collect();
+                for name in &below {
+                    if let Some(file) = self.files.remove(name) {
+                        self.files.insert(name.replacen(path.as_str(), &format!("{path}.aside"), 1), file);
+                    }
                 }
-                None => false,
-            },
+                !below.is_empty()
+            }
             Action::FormEtcdMember { .. }
             | Action::PromoteEtcdMember { .. }
             | Action::RemoveEtcdMember { .. } => return Err("that is not one node's business".to_owned()),

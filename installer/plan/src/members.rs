@@ -37,7 +37,7 @@ pub(crate) struct Member {
     pub peer_url: String,
     /// Where clients reach it.
     client_url: String,
-    /// Folder that holds its data, and is there only where it has some.
+    /// Folder that holds its data.
     pub data: String,
     /// Text of its manifest.
     pub manifest: String,
@@ -171,7 +171,7 @@ impl Member {
             client_url: argument("--advertise-client-urls")?,
             manifest: file.body.expose().to_owned(),
             seen: facts.is_some(),
-            has_data: there(&data),
+            has_data: there(&log(&data)),
             has_manifest: there(MANIFEST),
             data,
         })
@@ -183,9 +183,14 @@ pub(crate) fn reads(desired: &DesiredNode) -> Vec<Read> {
     // On workers too: one may have been of the control plane.
     let mut reads = vec![Read::File { path: MANIFEST.to_owned(), text: true }];
     if let Some(member) = Member::read(desired, None) {
-        reads.extend([Read::File { path: member.data, text: false }, Read::EtcdMembers]);
+        reads.extend([Read::File { path: log(&member.data), text: false }, Read::EtcdMembers]);
     }
     reads
+}
+
+/// Folder of a member's log, without which it has no data: an etcd that finds none leaves an empty database behind.
+fn log(data: &str) -> String {
+    format!("{data}/wal")
 }
 
 fn known(facts: &Facts) -> Option<&[EtcdMember]> {

@@ -24,6 +24,8 @@ type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);
 const CONTAINER: &str = "kubezt-etcd";
 /// Folder below the data directory that etcd keeps its data in.
 const DATA: &str = "member";
+/// Folder in there without which there is no data: an etcd that finds none leaves an empty database behind.
+const LOG: &str = "wal";
 /// Folder a member is formed in, below the data directory.
 const FORMING: &str = "forming";
 /// Between two looks.
@@ -48,7 +50,7 @@ pub async fn form(
     let (name, peer_url) = (argument("--name")?, argument("--initial-advertise-peer-urls")?);
     let directory = argument("--data-dir")?;
     let data = root.path(directory)?;
-    if data.join(DATA).exists() {
+    if data.join(DATA).join(LOG).exists() {
         return Ok(Applied::changed(false));
     }
     let deadline = Deadline::after(seconds);
@@ -132,14 +134,14 @@ async fn room_for(
     peer_url: &str,
     forming: &Path,
 ) -> Result<Option<Vec<EtcdMember>>, NodeError> {
-    let begun = forming.join(DATA).exists();
+    let begun = forming.join(DATA).join(LOG).exists();
     let members = etcd.members().await?;
     match members.iter().find(|member| is_at(member, peer_url)) {
         Some(member) if begun || member.client_urls.is_empty() => Ok(Some(members)),
         // Its data is lost. It must not come back as who it was: others count on what it has agreed to.
         Some(member) => etcd.remove(member.id).await.map(|()| None),
         None => {
-            if begun {
+            if forming.exists() {
                 // Of a member that was removed meanwhile.
                 std::fs::remove_dir_all(forming).map_err(NodeError::file("remove", forming))?;
             }
@@ -172,6 +174,9 @@ fn initial_cluster(members: &[EtcdMember], name: &str, peer_url: &str) -> Vec<St
 
 fn put_into_place(forming: &Path, place: &Path) -> Result<Applied, NodeError> {
     let formed = forming.join(DATA);
+    if place.exists() {
+        std::fs::remove_dir_all(place).map_err(NodeError::file("remove", place))?;
+    }
     std::fs::rename(&formed, place).map_err(NodeError::file("move", &formed))?;
     std::fs::remove_dir_all(forming).map_err(NodeError::file("remove", forming))?;
     // After a loss of power it is in its new place, or in its old one.
@@ -318,7 +323,10 @@ mod tests {
         let (forming, place) = (folder.path().join(FORMING), folder.path().join(DATA));
         std::fs::create_dir_all(forming.join(DATA).join("wal")).unwrap();
         assert!(put_into_place(&forming, &place).unwrap().changed);
-        assert!(place.join("wal").is_dir() && !forming.exists());
-        assert!(put_into_place(&forming, &place).is_err());
+        assert!(place.join(LOG).is_dir() && !forming.exists());
+        // What a start without data left behind gives way.
+        std::fs::remove_dir(place.join(LOG)).unwrap();
+        std::fs::create_dir_all(forming.join(DATA).join(LOG)).unwrap();
+        assert!(put_into_place(&forming, &place).unwrap().changed && place.join(LOG).is_dir());
     }
 }
