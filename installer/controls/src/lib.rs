@@ -8,13 +8,16 @@
 //! | [`resolve`] | profile + `cluster.yaml` → a resolved [`kubezt_model::desired::Cluster`] |
 //! | [`check`] | the kinds of checks: what each looks at, and how it judges what was seen |
 //! | [`probe`] | the kinds of probes, and how an outcome is handed in |
+//! | [`compare`] | what changes from one profile to another |
 //! | [`judge`] | evidence → findings |
 //! | [`report`] | findings → text and JSON |
 
 pub mod check;
+pub mod compare;
 pub mod judge;
 pub mod library;
 pub mod nearest;
+mod place;
 pub mod probe;
 pub mod report;
 pub mod resolve;

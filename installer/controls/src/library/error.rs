@@ -25,6 +25,16 @@ pub enum LoadError {
         /// Which.
         path: String,
     },
+    /// A file of the site cannot be read.
+    #[error("{place}: profile `{path}` cannot be read: {problem}")]
+    Unreadable {
+        /// File and line that names it, or the option.
+        place: String,
+        /// The file.
+        path: String,
+        /// Why.
+        problem: String,
+    },
     /// An entry does not add up.
     #[error("{place}: {problem}")]
     Invalid {
