@@ -138,7 +138,13 @@ async fn look_at_api(fleet: &RemoteFleet, desired: &Desired, assessment: &mut As
     let drifts = desired
         .manifests
         .iter()
-        .map(|set| async move { (set, manifests::drift(client, &set.objects).await) });
+        .map(|set| async move {
+            let found = tokio::try_join!(
+                manifests::drift(client, &set.objects),
+                manifests::left_over(client, &set.absent)
+            );
+            (set, found.map(|(due, left_over)| [due, left_over].concat()))
+        });
     let mut reachable = true;
     for (set, drift) in futures::future::join_all(drifts).await {
         match drift {

@@ -26,13 +26,11 @@ pub enum LoadError {
         path: String,
     },
     /// A file of the site cannot be read.
-    #[error("{place}: profile `{path}` cannot be read: {problem}")]
+    #[error("{place}: the profile cannot be read: {problem}")]
     Unreadable {
         /// File and line that names it, or the option.
         place: String,
-        /// The file.
-        path: String,
-        /// Why.
+        /// Which file, and why.
         problem: String,
     },
     /// An entry does not add up.

@@ -39,6 +39,9 @@ pub struct Profile {
     /// Text of that file, so that mistakes can be told with their line.
     #[serde(skip)]
     pub(crate) text: String,
+    /// Whether it is a file of the site rather than one that comes with kubezt.
+    #[serde(skip)]
+    pub(crate) of_site: bool,
 }
 
 /// A requirement that is left out of a profile. Rules that only it answers are reported as excluded, never as met.

@@ -19,9 +19,14 @@ impl Library {
         place: &str,
         mut read: impl FnMut(&str) -> Result<String, String>,
     ) -> Result<String, Vec<LoadError>> {
+        let path = beside("", path);
+        // The same file named twice, as `diff` may do it.
+        if let Some(known) = self.of_site(&path) {
+            return Ok(known.name.clone());
+        }
         let mut errors = Vec::new();
         let mut chain: Vec<(String, Profile)> = Vec::new();
-        let (mut next, mut named_at) = (Some(beside("", path)), place.to_owned());
+        let (mut next, mut named_at) = (Some(path), place.to_owned());
         while let Some(path) = next.take() {
             if let Some(position) = chain.iter().position(|(seen, _)| *seen == path) {
                 let round: Vec<&str> = chain[position..].iter().map(|(seen, _)| seen.as_str()).collect();
@@ -31,10 +36,17 @@ impl Library {
                 ));
                 break;
             }
+            if let Some(known) = self.of_site(&path) {
+                // Somebody else extends it as well.
+                if let Some((_, extending)) = chain.last_mut() {
+                    extending.extends = Some(known.name.clone());
+                }
+                break;
+            }
             let text = match read(&path) {
                 Ok(text) => text,
                 Err(problem) => {
-                    errors.push(LoadError::Unreadable { place: named_at, path, problem });
+                    errors.push(LoadError::Unreadable { place: named_at, problem });
                     break;
                 }
             };
@@ -47,6 +59,7 @@ impl Library {
             };
             profile.place.clone_from(&path);
             profile.text = text;
+            profile.of_site = true;
             if let Some(base) = profile.extends.as_deref().filter(|base| is_file(base)) {
                 named_at = profile.source().find("extends", base);
                 next = Some(beside(&path, base));
@@ -64,7 +77,8 @@ impl Library {
         for (_, profile) in chain.into_iter().rev() {
             if let Some(other) = self.profiles.get(&profile.name) {
                 let place = profile.source().find("name", &profile.name);
-                let problem = format!("the name `{}` is taken by {}", profile.name, other.place);
+                let by = if other.of_site { &other.place } else { "a profile that comes with kubezt" };
+                let problem = format!("the name `{}` is taken by {by}", profile.name);
                 errors.push(LoadError::invalid(&place, problem));
                 continue;
             }
@@ -76,5 +90,9 @@ impl Library {
             validate::profile(self, profile, base_known, &mut errors);
         }
         if errors.is_empty() { Ok(name) } else { Err(errors) }
+    }
+
+    fn of_site(&self, path: &str) -> Option<&Profile> {
+        self.profiles.values().find(|known| known.of_site && known.place == path)
     }
 }

@@ -28,7 +28,7 @@ fn write_all(text: &mut String, library: &Library, profile: &Profile) -> std::fm
         .map(|catalogue| format!("{} {}", catalogue.title, catalogue.version))
         .collect();
     if !titles.is_empty() {
-        writeln!(text, "answers every rule of {}", titles.join(" and "))?;
+        writeln!(text, "judged against every rule of {}", titles.join(" and "))?;
     }
     for deviation in deviations::of(library, &profile.name) {
         writeln!(text, "\n{} {}", deviation.kind.word(), deviation.requirement)?;

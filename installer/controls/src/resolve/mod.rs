@@ -70,6 +70,11 @@ pub fn resolve(
     if errors.is_empty() { Ok(cluster(file, name, settings)) } else { Err(errors) }
 }
 
+/// File and line at which a cluster file names its profile.
+pub fn place_of_profile(source_name: &str, source_text: &str, profile: &str) -> String {
+    Source { name: source_name, text: source_text }.find("profile", profile)
+}
+
 /// The settings of a profile for a cluster of this version and network plug-in, before a cluster file has its say.
 ///
 /// # Errors
