@@ -49,8 +49,7 @@ pub fn run(arguments: ProfileArgs, printer: Printer) -> Result<(), Failure> {
 fn known<'a>(library: &'a Library, name: &str) -> Result<&'a Profile, Failure> {
     library.profile(name).ok_or_else(|| {
         let names: Vec<&str> = library.profiles().map(|profile| profile.name.as_str()).collect();
-        let failure =
-            Failure::usage(format!("there is no profile `{name}`; there are {}", names.join(", ")));
+        let failure = Failure::usage(format!("there is no profile `{name}`; there are {}", names.join(", ")));
         match nearest(name, names) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
             None => failure.hint("a file of the site is named by a path, such as ./site.yaml"),

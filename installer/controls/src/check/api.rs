@@ -92,8 +92,10 @@ impl ApiCheck {
         }
         let says_nothing = self.each.is_empty() && self.each_container.is_empty() && self.none.is_empty();
         if says_nothing && self.at_least == 0 {
-            return Err("an api check needs `each`, `eachContainer`, `none` or `atLeast`, or it could not fail"
-                .to_owned());
+            return Err(
+                "an api check needs `each`, `eachContainer`, `none` or `atLeast`, or it could not fail"
+                    .to_owned(),
+            );
         }
         if !self.each_container.is_empty() && self.resources.iter().any(|read| read.kind != "Pod") {
             return Err("`eachContainer` is about pods only".to_owned());

@@ -63,11 +63,16 @@ pub fn would_hold(check: &Check, keys: &[String], value: &Value) -> Option<bool>
 
 /// A check that what runs has this value of this setting; `None` where no single value on a node shows it.
 pub fn is_in_force(keys: &[String], value: &Value) -> Option<Check> {
-    let (op, wanted) =
-        if value.is_null() { (Op::Unset, None) } else { (Op::Equals, Some(value.clone())) };
+    let (op, wanted) = if value.is_null() { (Op::Unset, None) } else { (Op::Equals, Some(value.clone())) };
     if let Some((component, name)) = argument(keys) {
         let argument = name.to_owned();
-        return Some(Check::Argument(ArgumentCheck { component, argument, op, value: wanted, explicit: true }));
+        return Some(Check::Argument(ArgumentCheck {
+            component,
+            argument,
+            op,
+            value: wanted,
+            explicit: true,
+        }));
     }
     if let Some(field) = kubelet_field(keys) {
         return Some(Check::Kubelet(KubeletCheck {

@@ -232,14 +232,19 @@ impl Library {
 
     /// The exclusion for which a rule of a framework is not met, where the profile has one: of a requirement that satisfies the
     /// rule, with nothing in its place that does so too.
-    pub fn excluded_rule(&self, profile: &str, framework: &str, rule: &str) -> Option<(&Profile, &Exclusion)> {
+    pub fn excluded_rule(
+        &self,
+        profile: &str,
+        framework: &str,
+        rule: &str,
+    ) -> Option<(&Profile, &Exclusion)> {
         let maps = |id: &str| {
             let controls = self.requirement(id).and_then(|requirement| requirement.controls.get(framework));
             controls.is_some_and(|ids| ids.iter().any(|id| id == rule))
         };
-        self.exclusions_of(profile).into_iter().find(|(_, exclusion)| {
-            maps(&exclusion.id) && !exclusion.instead.as_deref().is_some_and(maps)
-        })
+        self.exclusions_of(profile)
+            .into_iter()
+            .find(|(_, exclusion)| maps(&exclusion.id) && !exclusion.instead.as_deref().is_some_and(maps))
     }
 
     /// The requirements a resolved cluster has to meet.

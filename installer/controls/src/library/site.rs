@@ -85,9 +85,8 @@ impl Library {
             self.profiles.insert(profile.name.clone(), profile);
         }
         for profile in names.iter().filter_map(|name| self.profiles.get(name)) {
-            // Where a base could not be read, its name was never learnt, and who extends it says nothing wrong.
-            let base_known = complete || profile.extends.as_deref().is_none_or(|base| !is_file(base));
-            validate::profile(self, profile, base_known, &mut errors);
+            // Where a base could not be read, what the whole chain adds up to is not known.
+            validate::profile(self, profile, complete, &mut errors);
         }
         if errors.is_empty() { Ok(name) } else { Err(errors) }
     }

@@ -28,7 +28,7 @@ pub fn profile(library: &Library, profile: &Profile, base_known: bool, errors: &
         let place = source.find("extends", base);
         if !library.profiles.contains_key(base) {
             errors.push(unknown(&place, "profile", base, library.profiles.keys().map(String::as_str)));
-        } else if library.lineage(&profile.name).first().is_some_and(|first| first.extends.is_some()) {
+        } else if goes_round(library, &profile.name) {
             let chain: Vec<&str> =
                 library.lineage(&profile.name).iter().rev().map(|one| one.name.as_str()).collect();
             let problem = format!("profile `{}` extends itself: {}", profile.name, chain.join(" → "));
@@ -38,7 +38,12 @@ pub fn profile(library: &Library, profile: &Profile, base_known: bool, errors: &
     for framework in &profile.frameworks {
         if !library.catalogues.contains_key(framework) {
             let place = source.find("frameworks", framework);
-            errors.push(unknown(&place, "framework", framework, library.catalogues.keys().map(String::as_str)));
+            errors.push(unknown(
+                &place,
+                "framework",
+                framework,
+                library.catalogues.keys().map(String::as_str),
+            ));
         }
     }
     for id in profile.requirements.iter().filter(|id| !library.requirements.contains_key(*id)) {
@@ -78,6 +83,12 @@ pub fn profile(library: &Library, profile: &Profile, base_known: bool, errors: &
     }
 }
 
+/// Whether the chain of bases comes back to where it was; one that ends in a name nobody has does not.
+fn goes_round(library: &Library, profile: &str) -> bool {
+    let first = library.lineage(profile).first().and_then(|first| first.extends.as_ref());
+    first.is_some_and(|base| library.profiles.contains_key(base))
+}
+
 /// Exclusions, replacements and loosenings of requirements that the profile does not have.
 fn what_is_not_there(library: &Library, profile: &Profile, errors: &mut Vec<LoadError>) {
     let source = profile.source();
@@ -103,8 +114,11 @@ fn what_is_not_there(library: &Library, profile: &Profile, errors: &mut Vec<Load
 /// Settings that undo what a requirement of the profile sets, where the requirement would see it, without a word why.
 fn silently_weaker(library: &Library, profile: &Profile, errors: &mut Vec<LoadError>) {
     let source = profile.source();
-    let loosened: Vec<&str> =
-        library.loosenings_of(&profile.name).iter().map(|(_, loosening)| loosening.requirement.as_str()).collect();
+    let loosened: Vec<&str> = library
+        .loosenings_of(&profile.name)
+        .iter()
+        .map(|(_, loosening)| loosening.requirement.as_str())
+        .collect();
     for entry in merge::flatten(&profile.settings) {
         for requirement in library.requirements_of(&profile.name) {
             let set = merge::flatten(&requirement.set);

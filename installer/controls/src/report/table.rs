@@ -127,8 +127,13 @@ fn write_summary(text: &mut String, library: &Library, cluster: &Cluster, findin
         }
         excluded += words.get(json::EXCLUDED).copied().unwrap_or_default();
         let said: Vec<String> = words.iter().map(|(word, count)| format!("{count} {word}")).collect();
-        let summary =
-            format!("{} {}: {} rules: {}", catalogue.title, catalogue.version, results.len(), said.join(", "));
+        let summary = format!(
+            "{} {}: {} rules: {}",
+            catalogue.title,
+            catalogue.version,
+            results.len(),
+            said.join(", ")
+        );
         line(text, &summary);
     }
     line(

@@ -49,8 +49,5 @@ pub async fn health_only(client: &ApiClient) -> Result<ProbeResult, String> {
             return Ok(refused);
         }
     }
-    Ok(ProbeResult::held(format!(
-        "without credentials: {} answered, everything else 401",
-        HEALTH.join(", ")
-    )))
+    Ok(ProbeResult::held(format!("without credentials: {} answered, everything else 401", HEALTH.join(", "))))
 }

@@ -121,7 +121,11 @@ pub fn hold(
         .zip(&expectations)
         .map(|(what, how)| format!("{} with {}", what.at, how.words()))
         .collect();
-    Ok(outcome(&format!("a {} in every namespace of users: {}", wanted.kind, parts.join(", ")), looked_at, broken))
+    Ok(outcome(
+        &format!("a {} in every namespace of users: {}", wanted.kind, parts.join(", ")),
+        looked_at,
+        broken,
+    ))
 }
 
 /// Who made a pod: `DaemonSet/cilium`, `Deployment/coredns` (through its ReplicaSet), `Node/etcd` for static pods.
