@@ -67,7 +67,8 @@ fn an_install_converges_and_a_second_one_does_nothing() {
     }
 }
 
-/// One install takes a running cluster from any profile to the next one and back, and leaves the same as on bare nodes.
+/// One install takes a running cluster from any profile to the next one and back, and leaves the same as on
+/// bare nodes.
 #[test]
 fn a_cluster_goes_from_profile_to_profile() {
     let mut world = bare(cluster::desired("baseline", 2));
@@ -79,6 +80,16 @@ fn a_cluster_goes_from_profile_to_profile() {
         let fresh = bare(cluster::desired(profile, 2));
         assert_complete(&fresh, &install(&fresh), profile);
         EndState::of(&fresh).assert_same(&EndState::of(&world), profile);
+    }
+}
+
+#[test]
+fn several_control_plane_nodes_go_from_profile_to_profile() {
+    let mut world = bare(cluster::highly_available("baseline", 1));
+    assert_complete(&world, &install(&world), "baseline at first");
+    for profile in ["stig", "nsa", "baseline"] {
+        world = world.fork(cluster::highly_available(profile, 1), None);
+        assert_complete(&world, &install(&world), profile);
     }
 }
 

@@ -159,8 +159,8 @@ pub fn library() -> Result<Library, Failure> {
     Library::load(embedded::profiles()).map_err(|errors| Failure::usage(all(&errors)))
 }
 
-/// The name of the profile that is meant: a file of the site is read and added to the library, a name is taken as it is.
-/// `place` is what names it, for errors.
+/// The name of the profile that is meant: a file of the site is read and added to the library, a name is
+/// taken as it is. `place` is what names it, for errors.
 pub fn profile(library: &mut Library, reference: &str, place: &str) -> Result<String, Failure> {
     if !is_file(reference) {
         return Ok(reference.to_owned());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::library::Library;
+use crate::report::deviations::{self, Deviation};
 use crate::resolve::{ResolveError, profile_settings};
 
 /// What changes from one profile to another.
@@ -20,8 +21,10 @@ pub struct Comparison {
     pub settings: Vec<SettingChange>,
     /// Requirements.
     pub requirements: Changes,
-    /// Rules of each framework that the requirements satisfy.
+    /// Rules of each framework that the requirements satisfy in full.
     pub controls: BTreeMap<String, Changes>,
+    /// What the profile that is taken up leaves out or loosens, and the one that is left does not.
+    pub deviations: Vec<Deviation>,
 }
 
 /// A setting that differs.
@@ -89,6 +92,7 @@ pub fn compare(
             (catalogue.framework.clone(), Changes::between(rules(), &met(from), &met(to)))
         })
         .collect();
+    let known = deviations::of(library, from);
     Ok(Comparison {
         from: from.to_owned(),
         to: to.to_owned(),
@@ -99,17 +103,24 @@ pub fn compare(
             &ids(to),
         ),
         controls,
+        deviations: deviations::of(library, to).into_iter().filter(|one| !known.contains(one)).collect(),
     })
 }
 
-/// Rules of a framework that requirements of the profile satisfy; not those it excludes a requirement of.
+/// Rules of a framework that requirements of the profile satisfy; not those it excludes or loosens a
+/// requirement of.
 fn satisfied<'a>(library: &'a Library, profile: &str, framework: &str) -> BTreeSet<&'a str> {
-    let selected = library.requirements_of(profile).into_iter();
-    let mapped = selected.filter_map(|requirement| requirement.controls.get(framework)).flatten();
-    mapped
-        .map(String::as_str)
-        .filter(|rule| library.excluded_rule(profile, framework, rule).is_none())
-        .collect()
+    let selected = library.requirements_of(profile);
+    let loosenings = library.loosenings_of(profile);
+    let is_loosened = |id: &str| loosenings.iter().any(|(_, loosening)| loosening.requirement == id);
+    let mut met = BTreeSet::new();
+    let mut weaker = BTreeSet::new();
+    for requirement in selected {
+        let rules = requirement.controls.get(framework).into_iter().flatten().map(String::as_str);
+        if is_loosened(&requirement.id) { weaker.extend(rules) } else { met.extend(rules) }
+    }
+    met.retain(|rule| !weaker.contains(rule) && library.excluded_rule(profile, framework, rule).is_none());
+    met
 }
 
 /// Every value that differs, by dotted path; lists are values.

@@ -216,7 +216,8 @@ fn waived(mut finding: Finding, waivers: &[Waiver], today: jiff::civil::Date) ->
     finding
 }
 
-/// A failure of a requirement that the profile loosens is accepted, where what runs is what the profile loosens it to.
+/// A failure of a requirement that the profile loosens is accepted, where what runs is what the profile
+/// loosens it to.
 fn loosened_by_profile(
     mut finding: Finding,
     loosenings: &[(&Profile, &Loosening)],

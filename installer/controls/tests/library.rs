@@ -75,8 +75,8 @@ fn every_requirement_says_why_and_what_to_do_and_can_fail() {
     }
 }
 
-/// What no setting decides is asked, not passed: a requirement is judged by something that is looked at or tried, or says that a
-/// person decides.
+/// What no setting decides is asked, not passed: a requirement is judged by something that is looked at or
+/// tried, or says that a person decides.
 #[test]
 fn every_requirement_of_every_profile_has_a_judge_or_says_that_a_person_decides() {
     let library = library();

@@ -6,7 +6,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use kubezt_controls::report::{json, profile, table};
+use kubezt_controls::compare::compare;
+use kubezt_controls::report::{comparison, json, profile, table};
 use kubezt_controls::{Library, judge, resolve};
 use kubezt_model::cluster;
 use kubezt_model::desired::Cluster;
@@ -89,6 +90,28 @@ fn a_site_adds_tightens_loosens_and_excludes() {
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
+}
+
+#[test]
+fn what_a_site_loosens_and_excludes_is_lost_in_the_comparison() {
+    let (library, name) = added(&[("site.yaml", GOOD)]).unwrap();
+    let kubernetes = "1.36.3".parse().unwrap();
+    let difference = compare(&library, "stig", &name, &kubernetes, "cilium").unwrap();
+    let lost = ["V-242410", "V-242411", "V-242412", "V-242413", "V-242464"];
+    assert_eq!(difference.controls["stig"].lost, lost);
+    assert_eq!((difference.requirements.won.len(), difference.requirements.lost.len()), (1, 1));
+    let text = comparison::write(&library, &difference);
+    for wanted in [
+        "  apiServer.arguments.audit-log-maxage: 30 → 7\n",
+        "  apiServer.arguments.enable-admission-plugins: +ExtendedResourceToleration\n",
+        "  - ppsm: Ports, protocols and services are registered\n      profile acme: Acme has no PPSM registry.\n",
+        "  ~ api-audit-maxage: Audit logs are kept for at least 30 days\n      profile acme: Logs are shipped",
+        "      weaker than asked: stig V-242464\n",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    let back = compare(&library, &name, "stig", &kubernetes, "cilium").unwrap();
+    assert!(back.deviations.is_empty(), "{:?}", back.deviations);
 }
 
 #[test]

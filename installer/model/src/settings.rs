@@ -56,8 +56,8 @@ pub struct ComponentSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuthenticationSettings {
-    /// Whether `/livez`, `/readyz` and `/healthz`, and nothing else, answer without a credential (NSA-AUTH-01). The server
-    /// refuses the argument `anonymous-auth` beside it.
+    /// Whether `/livez`, `/readyz` and `/healthz`, and nothing else, answer without a credential
+    /// (NSA-AUTH-01). The server refuses the argument `anonymous-auth` beside it.
     pub anonymous_health: bool,
 }
 

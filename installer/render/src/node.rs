@@ -10,8 +10,8 @@ use crate::header::{FileHeader, ModeSource};
 use crate::templates::{FileTemplate, Templates};
 use crate::{Input, RenderError, arguments, node_shape, parse_back, values};
 
-/// Renders a node: its shape and all its files, sorted by path; files that the settings switch off must be absent. Components and
-/// images are the caller's to add.
+/// Renders a node: its shape and all its files, sorted by path; files that the settings switch off must be
+/// absent. Components and images are the caller's to add.
 ///
 /// # Errors
 /// Everything that is wrong with the node's templates: undefined variables, settings that do not fit, results that do

@@ -8,8 +8,8 @@ use crate::context::Ground;
 use crate::templates::{NETWORK_SET, ObjectTemplate, Templates};
 use crate::{Input, RenderError, parse_back, values};
 
-/// Renders all objects, set by set in the order they are applied; sets without objects are left out. What the settings switch
-/// off is named as absent.
+/// Renders all objects, set by set in the order they are applied; sets without objects are left out. What the
+/// settings switch off is named as absent.
 ///
 /// # Errors
 /// Everything that is wrong with the templates, a policy the settings name that has none, an unknown network plug-in.

@@ -48,8 +48,8 @@ pub struct ApiCheck {
     /// What must hold for every object.
     #[serde(default)]
     pub each: Vec<Statement>,
-    /// What must hold for every container of every object, which are pods: a statement is about the container as it runs, with
-    /// what it takes from its pod's security context.
+    /// What must hold for every container of every object, which are pods: a statement is about the container
+    /// as it runs, with what it takes from its pod's security context.
     #[serde(default)]
     pub each_container: Vec<Statement>,
     /// What must hold for no object: one for which all of these hold is a failure.

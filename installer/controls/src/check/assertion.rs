@@ -62,7 +62,8 @@ pub enum Assertion {
     ClusterAdminsKnown,
     /// Only system subjects and allowed ones hold certain rights.
     RightHoldersKnown,
-    /// No role beside the built-in ones and allowed ones (`ClusterRole/name`, `Role/namespace/name`) has a wildcard.
+    /// No role beside the built-in ones and allowed ones (`ClusterRole/name`, `Role/namespace/name`) has a
+    /// wildcard.
     RolesWithoutWildcards,
     /// Every namespace of users holds an object of a kind for which some statements hold.
     NamespacesHold,

@@ -5,7 +5,8 @@ use serde_json::Value;
 /// Lists of containers in a pod's specification.
 pub(super) const LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
-/// Fields of a security context that a container takes from its pod where it has none of its own (as kubelet does).
+/// Fields of a security context that a container takes from its pod where it has none of its own (as kubelet
+/// does).
 const INHERITED: [&str; 7] = [
     "runAsNonRoot",
     "runAsUser",

@@ -1,4 +1,5 @@
-//! Checks of a single setting: what can be said of a value before anything is read, and whether it is what runs.
+//! Checks of a single setting: what can be said of a value before anything is read, and whether it is what
+//! runs.
 
 use serde_json::Value;
 
@@ -42,8 +43,8 @@ fn sysctl(keys: &[String]) -> Option<&str> {
     }
 }
 
-/// Whether a check would hold for this value of this setting; `None` where it is about something else, or where only a look at
-/// what runs could tell.
+/// Whether a check would hold for this value of this setting; `None` where it is about something else, or
+/// where only a look at what runs could tell.
 pub fn would_hold(check: &Check, keys: &[String], value: &Value) -> Option<bool> {
     let (op, wanted) = match check {
         Check::Argument(check) if argument(keys) == Some((check.component, check.argument.as_str())) => {

@@ -206,8 +206,8 @@ impl Library {
         profile.requirements.iter().map(String::as_str).chain(of_frameworks)
     }
 
-    /// The requirements a profile leaves out in the end, each with the profile that says so: excluded by it or one of its bases,
-    /// and not brought back by a later one.
+    /// The requirements a profile leaves out in the end, each with the profile that says so: excluded by it
+    /// or one of its bases, and not brought back by a later one.
     pub fn exclusions_of(&self, profile: &str) -> Vec<(&Profile, &Exclusion)> {
         let mut left_out: Vec<(&Profile, &Exclusion)> = Vec::new();
         for profile in self.lineage(profile) {
@@ -218,7 +218,8 @@ impl Library {
         left_out
     }
 
-    /// What a profile and its bases loosen, each with the profile that says so, of the requirements that are still in.
+    /// What a profile and its bases loosen, each with the profile that says so, of the requirements that are
+    /// still in.
     pub fn loosenings_of(&self, profile: &str) -> Vec<(&Profile, &Loosening)> {
         let selected = self.requirements_of(profile);
         let lineage = self.lineage(profile).into_iter();
@@ -230,8 +231,8 @@ impl Library {
             .collect()
     }
 
-    /// The exclusion for which a rule of a framework is not met, where the profile has one: of a requirement that satisfies the
-    /// rule, with nothing in its place that does so too.
+    /// The exclusion for which a rule of a framework is not met, where the profile has one: of a requirement
+    /// that satisfies the rule, with nothing in its place that does so too.
     pub fn excluded_rule(
         &self,
         profile: &str,

@@ -44,7 +44,8 @@ pub struct Profile {
     pub(crate) of_site: bool,
 }
 
-/// A requirement that is left out of a profile. Rules that only it answers are reported as excluded, never as met.
+/// A requirement that is left out of a profile. Rules that only it answers are reported as excluded, never as
+/// met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Exclusion {
@@ -57,7 +58,8 @@ pub struct Exclusion {
     pub reason: String,
 }
 
-/// A requirement that is met less than fully. Where it fails on the loosened settings it is reported as accepted.
+/// A requirement that is met less than fully. Where it fails on the loosened settings it is reported as
+/// accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Loosening {

@@ -6,13 +6,15 @@ use super::profile::{Profile, beside, is_file};
 use super::{Library, LoadError, validate};
 
 impl Library {
-    /// Adds the profile of a file, and the files it extends, and answers with the profile's name. `place` is what names the file,
-    /// for errors: `cluster.yaml:6`, `--profile`. `read` gives the text of a file, or says why it cannot.
+    /// Adds the profile of a file, and the files it extends, and answers with the profile's name. `place` is
+    /// what names the file, for errors: `cluster.yaml:6`, `--profile`. `read` gives the text of a file, or
+    /// says why it cannot.
     ///
     /// # Errors
-    /// Every mistake in all of these files at once, with file and line: files that cannot be read, syntax, unknown keys, names of
-    /// requirements, frameworks, settings and profiles that do not exist, a chain that comes back to itself, a name that
-    /// is taken, settings that are weaker than a requirement wants without saying why.
+    /// Every mistake in all of these files at once, with file and line: files that cannot be read, syntax,
+    /// unknown keys, names of requirements, frameworks, settings and profiles that do not exist, a chain that
+    /// comes back to itself, a name that is taken, settings that are weaker than a requirement wants without
+    /// saying why.
     pub fn add_site_profile(
         &mut self,
         path: &str,

@@ -77,7 +77,8 @@ pub fn profile(library: &Library, profile: &Profile, base_known: bool, errors: &
         settings_problems(library, |path| source.setting_in("loosen", path), &loosening.settings, errors);
     }
     settings_problems(library, |path| source.setting(path), &profile.settings, errors);
-    if base_known {
+    // What a chain adds up to is only known where it is complete.
+    if base_known && library.lineage(&profile.name).first().is_some_and(|first| first.extends.is_none()) {
         what_is_not_there(library, profile, errors);
         silently_weaker(library, profile, errors);
     }
@@ -111,7 +112,8 @@ fn what_is_not_there(library: &Library, profile: &Profile, errors: &mut Vec<Load
     }
 }
 
-/// Settings that undo what a requirement of the profile sets, where the requirement would see it, without a word why.
+/// Settings that undo what a requirement of the profile sets, where the requirement would see it, without a
+/// word why.
 fn silently_weaker(library: &Library, profile: &Profile, errors: &mut Vec<LoadError>) {
     let source = profile.source();
     let loosened: Vec<&str> = library

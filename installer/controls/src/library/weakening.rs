@@ -10,8 +10,9 @@ use crate::resolve::merge::Entry;
 /// Pod Security levels, the strictest last.
 const LEVELS: [&str; 3] = ["privileged", "baseline", "restricted"];
 
-/// Whether `entry`, which has the last word, is known to keep what the requirement is about: it says the same, it only adds to
-/// what was to be added to, fewer may do less by it, or every check of the requirement that looks at the setting holds for it.
+/// Whether `entry`, which has the last word, is known to keep what the requirement is about: it says the
+/// same, it only adds to what was to be added to, fewer may do less by it, or every check of the requirement
+/// that looks at the setting holds for it.
 pub fn keeps(requirement: &Requirement, wanted: &Entry, entry: &Entry) -> bool {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     if wanted.add {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::deviations;
+use super::deviations::{Deviation, Kind};
 use crate::check::op::show;
 use crate::compare::{Changes, Comparison};
 use crate::library::Library;
@@ -12,7 +12,8 @@ use crate::library::Library;
 /// Width of the text, in columns.
 const WIDTH: usize = 110;
 
-/// Settings from and to, requirements and rules won (`+`) and lost (`-`), with the reason where the second profile gives one.
+/// Settings from and to, requirements and rules won (`+`) and lost (`-`), what is loosened (`~`), and the
+/// reasons the second profile gives.
 pub fn write(library: &Library, comparison: &Comparison) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -21,9 +22,10 @@ pub fn write(library: &Library, comparison: &Comparison) -> String {
 }
 
 fn write_all(text: &mut String, library: &Library, comparison: &Comparison) -> std::fmt::Result {
-    let Comparison { from, to, settings, requirements, controls } = comparison;
+    let Comparison { from, to, settings, requirements, controls, deviations } = comparison;
     writeln!(text, "{from} → {to}")?;
-    if settings.is_empty() && requirements.is_empty() && controls.values().all(Changes::is_empty) {
+    let nothing_won = requirements.is_empty() && controls.values().all(Changes::is_empty);
+    if settings.is_empty() && nothing_won && deviations.is_empty() {
         return writeln!(text, "\nno difference");
     }
     writeln!(text, "\nsettings: {} differ", settings.len())?;
@@ -36,11 +38,16 @@ fn write_all(text: &mut String, library: &Library, comparison: &Comparison) -> s
     for id in won {
         writeln!(text, "  + {id}: {}", title(id))?;
     }
-    let deviations = deviations::of(library, to);
     for id in lost {
         writeln!(text, "  - {id}: {}", title(id))?;
-        let why = deviations.iter().find(|deviation| deviation.requirement == *id);
-        for line in why.into_iter().flat_map(deviations::Deviation::lines) {
+        let why = deviations.iter().find(|one| one.kind == Kind::Excluded && one.requirement == *id);
+        for line in why.into_iter().flat_map(Deviation::lines) {
+            writeln!(text, "      {line}")?;
+        }
+    }
+    for loosened in deviations.iter().filter(|one| one.kind == Kind::Loosened) {
+        writeln!(text, "  ~ {}: {}", loosened.requirement, title(&loosened.requirement))?;
+        for line in loosened.lines() {
             writeln!(text, "      {line}")?;
         }
     }

@@ -25,7 +25,7 @@ pub struct Deviation {
     /// Settings that are weaker, by dotted path.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub settings: Map<String, Value>,
-    /// Rules of the profile's frameworks that are not met because of it.
+    /// Rules of the profile's frameworks that are not met because of it, or less than fully.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, Vec<String>>,
 }
@@ -56,7 +56,8 @@ impl Deviation {
         self.instead.is_none() || !self.rules.is_empty()
     }
 
-    /// What is said of it: the reason and its author, what takes its place, what it is loosened to, which rules are lost.
+    /// What is said of it: the reason and its author, what takes its place, what it is loosened to, which
+    /// rules are lost.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("profile {}: {}", self.profile, self.reason)];
         lines.extend(self.instead.iter().map(|id| format!("instead: {id}")));
@@ -64,7 +65,11 @@ impl Deviation {
         let named = self.rules.iter().map(|(framework, ids)| format!("{framework} {}", ids.join(", ")));
         let rules: Vec<String> = named.collect();
         if !rules.is_empty() {
-            lines.push(format!("not met: {}", rules.join("; ")));
+            let what = match self.kind {
+                Kind::Excluded => "not met",
+                Kind::Loosened => "weaker than asked",
+            };
+            lines.push(format!("{what}: {}", rules.join("; ")));
         }
         lines
     }

@@ -59,8 +59,9 @@ pub struct ControlResult {
     pub id: String,
     /// What it asks for.
     pub title: String,
-    /// The worst verdict of its requirements, as a word; `excluded` where the profile leaves out a requirement it needs and
-    /// nothing worse was seen, `not-reviewed` where no requirement of the profile maps to it.
+    /// The worst verdict of its requirements, as a word; `excluded` where the profile leaves out a
+    /// requirement it needs and nothing worse was seen, `not-reviewed` where no requirement of the profile
+    /// maps to it.
     pub verdict: String,
     /// Why it is excluded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::deviations;
 use crate::library::{Library, Profile};
 
-/// What a profile adds to which others, what it leaves out or loosens and why, its own settings, and its requirements with what
-/// they set.
+/// What a profile adds to which others, what it leaves out or loosens and why, its own settings, and its
+/// requirements with what they set.
 pub fn write(library: &Library, profile: &Profile) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.

@@ -75,7 +75,8 @@ pub fn place_of_profile(source_name: &str, source_text: &str, profile: &str) -> 
     Source { name: source_name, text: source_text }.find("profile", profile)
 }
 
-/// The settings of a profile for a cluster of this version and network plug-in, before a cluster file has its say.
+/// The settings of a profile for a cluster of this version and network plug-in, before a cluster file has its
+/// say.
 ///
 /// # Errors
 /// Requirements that contradict each other, and settings that cannot be merged.

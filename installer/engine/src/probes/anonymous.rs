@@ -25,10 +25,12 @@ pub async fn request(client: &ApiClient, path: &str) -> Result<ProbeResult, Stri
 /// What may be asked without credentials where health may be.
 const HEALTH: [&str; 3] = ["/livez", "/readyz", "/healthz"];
 
-/// What may not, although the server's own roles allow it to anonymous users (`/version`), or it lies right beside.
+/// What may not, although the server's own roles allow it to anonymous users (`/version`), or it lies right
+/// beside.
 const BESIDE: [&str; 3] = ["/version", "/livez/ping", "/metrics"];
 
-/// Asks for health without credentials, which must be answered, and for what lies beside, which must be refused with 401.
+/// Asks for health without credentials, which must be answered, and for what lies beside, which must be
+/// refused with 401.
 ///
 /// # Errors
 /// The server does not answer.
