@@ -185,6 +185,7 @@ fn a_setting_is_not_loosened_without_a_word() {
         ("audit.policy: tiered", "api-audit-content"),
         ("files.manifestMode: \"0644\"", "file-manifests-mode"),
         ("admission.policies: []", "hostports-privileged"),
+        ("podSecurity.exemptNamespaces+: [app]", "api-psa"),
     ] {
         let found = mistakes(&[("site.yaml", &site(weaker))]);
         let told =
@@ -199,6 +200,7 @@ fn a_setting_is_not_loosened_without_a_word() {
         "kubelet.configuration.streamingConnectionIdleTimeout: 10m",
         "files.manifestMode: \"0400\"",
         "admission.policies+: [read-only-root]",
+        "podSecurity.exemptNamespaces: []",
         "pki.leafHours: 24",
     ] {
         assert!(added(&[("site.yaml", &site(as_strict))]).is_ok(), "{as_strict}");

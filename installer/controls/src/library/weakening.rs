@@ -33,17 +33,21 @@ pub fn keeps(requirement: &Requirement, wanted: &Entry, entry: &Entry) -> bool {
     !held.is_empty() && held.iter().all(|holds| *holds)
 }
 
-/// File modes without a bit more, and Pod Security levels that are as high.
+/// File modes without a bit more, Pod Security levels that are as high, exemptions without one more.
 fn is_tighter(keys: &[String], wanted: &Value, value: &Value) -> bool {
-    let (Some(wanted), Some(value)) = (wanted.as_str(), value.as_str()) else { return false };
-    match keys.first().map(String::as_str) {
-        Some("files") => match (wanted.parse::<Mode>(), value.parse::<Mode>()) {
-            (Ok(wanted), Ok(value)) => value.bits() & !wanted.bits() == 0,
-            _ => false,
-        },
-        Some("podSecurity") => {
+    match (keys.first().map(String::as_str), wanted, value) {
+        (Some("files"), Value::String(wanted), Value::String(value)) => {
+            match (wanted.parse::<Mode>(), value.parse::<Mode>()) {
+                (Ok(wanted), Ok(value)) => value.bits() & !wanted.bits() == 0,
+                _ => false,
+            }
+        }
+        (Some("podSecurity"), Value::String(wanted), Value::String(value)) => {
             let level = |name: &str| LEVELS.iter().position(|level| *level == name);
             level(value).is_some() && level(value) >= level(wanted)
+        }
+        (Some("podSecurity"), Value::Array(wanted), Value::Array(value)) => {
+            value.iter().all(|item| wanted.contains(item))
         }
         _ => false,
     }
