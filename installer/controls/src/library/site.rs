@@ -22,69 +22,24 @@ impl Library {
         mut read: impl FnMut(&str) -> Result<String, String>,
     ) -> Result<String, Vec<LoadError>> {
         let path = beside("", path);
-        // The same file named twice, as `diff` may do it.
+        // The same file named twice, as a comparison may do it.
         if let Some(known) = self.of_site(&path) {
             return Ok(known.name.clone());
         }
         let mut errors = Vec::new();
-        let mut chain: Vec<(String, Profile)> = Vec::new();
-        let (mut next, mut named_at) = (Some(path), place.to_owned());
-        while let Some(path) = next.take() {
-            if let Some(position) = chain.iter().position(|(seen, _)| *seen == path) {
-                let round: Vec<&str> = chain[position..].iter().map(|(seen, _)| seen.as_str()).collect();
-                errors.push(LoadError::invalid(
-                    &named_at,
-                    format!("profile `{path}` extends itself: {} → {path}", round.join(" → ")),
-                ));
-                break;
-            }
-            if let Some(known) = self.of_site(&path) {
-                // Somebody else extends it as well.
-                if let Some((_, extending)) = chain.last_mut() {
-                    extending.extends = Some(known.name.clone());
-                }
-                break;
-            }
-            let text = match read(&path) {
-                Ok(text) => text,
-                Err(problem) => {
-                    errors.push(LoadError::Unreadable { place: named_at, problem });
-                    break;
-                }
-            };
-            let mut profile: Profile = match yaml::read(&path, &text) {
-                Ok(profile) => profile,
-                Err(source) => {
-                    errors.push(LoadError::Yaml { source });
-                    break;
-                }
-            };
-            profile.place.clone_from(&path);
-            profile.text = text;
-            profile.of_site = true;
-            if let Some(base) = profile.extends.as_deref().filter(|base| is_file(base)) {
-                named_at = profile.source().find("extends", base);
-                next = Some(beside(&path, base));
-            }
-            chain.push((path, profile));
-        }
-        // A base is known to who extends it by its name from here on.
-        for index in 0..chain.len().saturating_sub(1) {
-            let base = chain[index + 1].1.name.clone();
-            chain[index].1.extends = Some(base);
-        }
-        let Some(name) = chain.first().map(|(_, profile)| profile.name.clone()) else { return Err(errors) };
+        let chain = self.read_chain(path, place, &mut read, &mut errors);
+        let Some(name) = chain.first().map(|profile| profile.name.clone()) else { return Err(errors) };
         let complete = errors.is_empty();
-        let names: Vec<String> = chain.iter().map(|(_, profile)| profile.name.clone()).collect();
-        for (_, profile) in chain.into_iter().rev() {
+        let names: Vec<String> = chain.iter().map(|profile| profile.name.clone()).collect();
+        for profile in chain.into_iter().rev() {
             if let Some(other) = self.profiles.get(&profile.name) {
                 let place = profile.source().find("name", &profile.name);
                 let by = if other.of_site { &other.place } else { "a profile that comes with kubezt" };
                 let problem = format!("the name `{}` is taken by {by}", profile.name);
                 errors.push(LoadError::invalid(&place, problem));
-                continue;
+            } else {
+                self.profiles.insert(profile.name.clone(), profile);
             }
-            self.profiles.insert(profile.name.clone(), profile);
         }
         for profile in names.iter().filter_map(|name| self.profiles.get(name)) {
             // Where a base could not be read, what the whole chain adds up to is not known.
@@ -93,7 +48,61 @@ impl Library {
         if errors.is_empty() { Ok(name) } else { Err(errors) }
     }
 
+    /// A file and the files it extends, each knowing its base by name. What cannot be read ends the chain.
+    fn read_chain(
+        &self,
+        path: String,
+        place: &str,
+        read: &mut impl FnMut(&str) -> Result<String, String>,
+        errors: &mut Vec<LoadError>,
+    ) -> Vec<Profile> {
+        let mut chain: Vec<Profile> = Vec::new();
+        let (mut next, mut named_at) = (Some(path), place.to_owned());
+        while let Some(path) = next.take() {
+            if let Some(position) = chain.iter().position(|seen| seen.place == path) {
+                let round: Vec<&str> = chain[position..].iter().map(|seen| seen.place.as_str()).collect();
+                let problem = format!("profile `{path}` extends itself: {} → {path}", round.join(" → "));
+                errors.push(LoadError::invalid(&named_at, problem));
+                break;
+            }
+            // Another profile that was added before extends it as well.
+            if let Some((known, extending)) = self.of_site(&path).zip(chain.last_mut()) {
+                extending.extends = Some(known.name.clone());
+                break;
+            }
+            match read_one(path, &named_at, read) {
+                Ok(profile) => {
+                    if let Some(base) = profile.extends.as_deref().filter(|base| is_file(base)) {
+                        named_at = profile.source().find("extends", base);
+                        next = Some(beside(&profile.place, base));
+                    }
+                    chain.push(profile);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        let bases: Vec<String> = chain.iter().skip(1).map(|profile| profile.name.clone()).collect();
+        for (profile, base) in chain.iter_mut().zip(bases) {
+            profile.extends = Some(base);
+        }
+        chain
+    }
+
     fn of_site(&self, path: &str) -> Option<&Profile> {
         self.profiles.values().find(|known| known.of_site && known.place == path)
     }
+}
+
+fn read_one(
+    path: String,
+    named_at: &str,
+    read: &mut impl FnMut(&str) -> Result<String, String>,
+) -> Result<Profile, LoadError> {
+    let text =
+        read(&path).map_err(|problem| LoadError::Unreadable { place: named_at.to_owned(), problem })?;
+    let mut profile: Profile = yaml::read(&path, &text).map_err(|source| LoadError::Yaml { source })?;
+    profile.place = path;
+    profile.text = text;
+    profile.of_site = true;
+    Ok(profile)
 }
