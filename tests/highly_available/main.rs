@@ -4,6 +4,7 @@
 
 mod install;
 mod losses;
+mod members;
 
 use std::process::ExitCode;
 
@@ -14,8 +15,11 @@ const STORIES: &[(&str, Story)] = &[
     ("three_control_plane_nodes_from_bare_nodes_are_ready_and_verified", install::stig),
     ("every_member_of_etcd_knows_the_others", install::members),
     ("a_token_is_good_at_every_api_server", install::tokens),
-    ("a_control_plane_of_other_members_is_refused", install::other_members),
+    ("a_control_plane_node_does_not_become_a_worker", install::demoted),
     ("the_plan_of_three_control_plane_nodes_is_empty", install::plan_is_empty),
+    ("a_member_without_its_data_joins_anew", members::lost_data),
+    ("three_control_plane_nodes_become_one", members::three_to_one),
+    ("one_control_plane_node_becomes_three", members::one_to_three),
     ("the_api_goes_on_without_any_one_control_plane_node", losses::one_at_a_time),
 ];
 

@@ -47,15 +47,32 @@ pub fn changed(profile: &str, workers: usize) -> Arc<Desired> {
     Arc::new(assembly::desired(&spec.text(), profile, "2").unwrap())
 }
 
-/// Three control-plane nodes and this many workers.
+/// Three control-plane nodes and this many workers: those of [`desired`], and two more.
 pub fn highly_available(profile: &str, workers: usize) -> Arc<Desired> {
-    let mut spec = plain(profile, workers + 2);
-    spec.control_planes = 3;
+    let mut spec = plain(profile, workers);
+    spec.nodes.extend(
+        ["cp2", "cp3"].iter().zip([50, 51]).map(|(name, address)| NodeSpec::new(name, true, address)),
+    );
+    resolve(&spec).unwrap()
+}
+
+/// The cluster of [`desired`] with another address for its control-plane node.
+pub fn moved(profile: &str, workers: usize) -> Arc<Desired> {
+    let mut spec = plain(profile, workers);
+    spec.nodes[0].address = 99;
+    resolve(&spec).unwrap()
+}
+
+/// The cluster of [`desired`] with the roles of the first two nodes exchanged.
+pub fn swapped(profile: &str, workers: usize) -> Arc<Desired> {
+    let mut spec = plain(profile, workers);
+    spec.nodes[0].control_plane = false;
+    spec.nodes[1].control_plane = true;
     resolve(&spec).unwrap()
 }
 
 fn plain(profile: &str, workers: usize) -> Spec {
-    let names = ["cp1".to_owned()].into_iter().chain((1..=workers).map(|index| format!("w{index}")));
+    let workers = (1..=workers).map(|index| NodeSpec::new(&format!("w{index}"), false, 10 + index));
     Spec {
         name: "demo".to_owned(),
         profile: profile.to_owned(),
@@ -64,8 +81,7 @@ fn plain(profile: &str, workers: usize) -> Spec {
         domain: "cluster.local".to_owned(),
         addresses: Vec::new(),
         ports: (6443, 7443),
-        control_planes: 1,
-        nodes: names.map(|name| NodeSpec { name, labels: BTreeMap::new(), taints: Vec::new() }).collect(),
+        nodes: [NodeSpec::new("cp1", true, 10)].into_iter().chain(workers).collect(),
         settings: Map::new(),
     }
 }
@@ -80,8 +96,6 @@ pub struct Spec {
     domain: String,
     addresses: Vec<Ipv4Addr>,
     ports: (u16, u16),
-    /// So many of the nodes, from the first one on, are the control plane.
-    control_planes: usize,
     nodes: Vec<NodeSpec>,
     settings: Map<String, Value>,
 }
@@ -89,6 +103,9 @@ pub struct Spec {
 #[derive(Debug, Clone)]
 struct NodeSpec {
     name: String,
+    control_plane: bool,
+    /// Last part of its address.
+    address: usize,
     labels: BTreeMap<String, String>,
     taints: Vec<(String, String, &'static str)>,
 }
@@ -115,12 +132,7 @@ impl Spec {
     }
 
     fn text(&self) -> String {
-        let nodes: Vec<Value> = self
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(index, node)| node.value(index, index < self.control_planes))
-            .collect();
+        let nodes: Vec<Value> = self.nodes.iter().map(NodeSpec::value).collect();
         let file = json!({
             "apiVersion": "kubezt.dev/v1alpha1",
             "kind": "Cluster",
@@ -144,16 +156,21 @@ impl Spec {
 }
 
 impl NodeSpec {
+    fn new(name: &str, control_plane: bool, address: usize) -> Self {
+        let (labels, taints) = (BTreeMap::new(), Vec::new());
+        Self { name: name.to_owned(), control_plane, address, labels, taints }
+    }
+
     fn taint_values(&self) -> Vec<Value> {
         let value = |(key, value, effect): &(String, String, &str)| json!({"key": key, "value": value, "effect": effect});
         self.taints.iter().map(value).collect()
     }
 
-    fn value(&self, index: usize, control_plane: bool) -> Value {
+    fn value(&self) -> Value {
         json!({
             "name": self.name,
-            "role": if control_plane { "control-plane" } else { "worker" },
-            "addresses": [format!("192.168.7.{}", index + 10)],
+            "role": if self.control_plane { "control-plane" } else { "worker" },
+            "addresses": [format!("192.168.7.{}", self.address)],
             "labels": self.labels,
             "taints": self.taint_values(),
         })
@@ -191,16 +208,18 @@ pub fn spec() -> impl Strategy<Value = Spec> {
                 domain,
                 addresses: addresses.into_iter().collect(),
                 ports,
-                control_planes: if three && nodes.len() >= 3 { 3 } else { 1 },
-                nodes: numbered(nodes),
+                nodes: numbered(nodes, three),
                 settings,
             }
         })
 }
 
-/// Names get their position, so that no two are the same.
-fn numbered(mut nodes: Vec<NodeSpec>) -> Vec<NodeSpec> {
+/// Names get their position, so that no two are the same; the first one or three are the control plane.
+fn numbered(mut nodes: Vec<NodeSpec>, three: bool) -> Vec<NodeSpec> {
+    let control_planes = if three && nodes.len() >= 3 { 3 } else { 1 };
     for (index, node) in nodes.iter_mut().enumerate() {
+        node.control_plane = index < control_planes;
+        node.address = 10 + index;
         node.name.push_str(&index.to_string());
     }
     nodes
@@ -221,6 +240,8 @@ fn node() -> impl Strategy<Value = NodeSpec> {
     )
         .prop_map(|(name, labels, taints)| NodeSpec {
             name,
+            control_plane: false,
+            address: 0,
             labels,
             taints: taints.into_iter().map(|(key, (value, effect))| (key, value, effect)).collect(),
         })

@@ -117,7 +117,7 @@ fn chain(node: &Node, certificate: &DesiredCertificate) -> CertificateChain {
 /// What is wrong in a world that should be complete; empty where nothing is.
 pub fn faults(world: &World) -> Vec<String> {
     let nodes = lock(&world.nodes);
-    let mut faults = Vec::new();
+    let mut faults = member_faults(world);
     for desired in &world.desired().nodes {
         let name = &desired.node.name;
         let node = &nodes[name];
@@ -131,6 +131,19 @@ pub fn faults(world: &World) -> Vec<String> {
         faults.extend(bundle_faults(world, &nodes, desired, node));
     }
     faults
+}
+
+/// Every control-plane node has a vote in etcd, and nobody else is a member.
+fn member_faults(world: &World) -> Vec<String> {
+    let etcd = lock(&world.etcd);
+    let voters: BTreeSet<&str> =
+        etcd.members().iter().filter(|member| !member.learner).map(|member| member.name.as_str()).collect();
+    let wanted: BTreeSet<&str> =
+        world.desired().cluster.control_plane().map(|node| node.name.as_str()).collect();
+    if voters == wanted && etcd.members().len() == wanted.len() {
+        return Vec::new();
+    }
+    vec![format!("members of etcd are {:?}", etcd.members())]
 }
 
 /// Every certificate belongs to its key, leads to the root and allows its use.

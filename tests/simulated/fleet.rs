@@ -11,19 +11,21 @@ use kubezt_engine::executor::{Fleet, Sink};
 use kubezt_model::NodeName;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::desired::{Desired, DesiredNode};
-use kubezt_model::node::Facts;
+use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::plan::{Gate, Operation, Step, StepId};
 use kubezt_pki::RootAuthority;
 use kubezt_plan::assess::object_name;
 use kubezt_plan::{Assessment, Due};
 use serde_json::Value;
 
+use crate::etcd::{self, Etcd};
 use crate::node::Node;
 
 /// Everything there is, what is wanted of it, and the fault that is due.
 pub struct World {
     pub nodes: Mutex<BTreeMap<NodeName, Node>>,
     pub objects: Mutex<BTreeMap<String, Value>>,
+    pub etcd: Mutex<Etcd>,
     pub root: Arc<RootAuthority>,
     pub now: jiff::Timestamp,
     desired: Arc<Desired>,
@@ -46,6 +48,7 @@ impl World {
         Arc::new(Self {
             nodes: Mutex::new(nodes),
             objects: Mutex::default(),
+            etcd: Mutex::default(),
             root: Arc::new(kubezt_pki::new_root("simulated", now, 10).unwrap()),
             now,
             desired,
@@ -53,11 +56,16 @@ impl World {
         })
     }
 
-    /// The same world, of which something else is wanted and in which the next run may die.
+    /// The same world, of which something else is wanted and in which the next run may die. Nodes it did not have are bare.
     pub fn fork(&self, desired: Arc<Desired>, fault: Option<Fault>) -> Arc<Self> {
+        let mut nodes = lock(&self.nodes).clone();
+        for node in &desired.nodes {
+            nodes.entry(node.node.name.clone()).or_default();
+        }
         Arc::new(Self {
-            nodes: Mutex::new(lock(&self.nodes).clone()),
+            nodes: Mutex::new(nodes),
             objects: Mutex::new(lock(&self.objects).clone()),
+            etcd: Mutex::new(lock(&self.etcd).clone()),
             root: Arc::clone(&self.root),
             now: self.now,
             desired,
@@ -87,7 +95,12 @@ impl World {
                 let readings = kubezt_plan::facts::reads(desired)
                     .into_iter()
                     .map(|read| {
-                        let reading = node.read(&read);
+                        let reading = match read {
+                            Read::EtcdMembers if self.member_runs(name.as_str()) => {
+                                Reading::EtcdMembers(lock(&self.etcd).members().to_vec())
+                            }
+                            _ => node.read(&read),
+                        };
                         (read, reading)
                     })
                     .collect();
@@ -114,6 +127,70 @@ impl World {
             }
         }
         (facts, assessment)
+    }
+
+    /// Whether the member of etcd on this node runs: kubelet starts it where it has a manifest, it has data, and nobody has
+    /// removed it.
+    fn member_runs(&self, node: &str) -> bool {
+        let listed = lock(&self.etcd).members().iter().any(|member| member.name == node);
+        let nodes = lock(&self.nodes);
+        let node = nodes.iter().find(|(name, _)| name.as_str() == node).map(|(_, node)| node);
+        listed
+            && node.is_some_and(|node| {
+                node.is_active("kubelet.service")
+                    && [etcd::MANIFEST, etcd::DATA].iter().all(|path| node.files.contains_key(*path))
+            })
+    }
+
+    /// Does what concerns more than one node; `None` where it does not.
+    fn among_members(&self, node: &NodeName, action: &Action) -> Option<Result<Outcome, String>> {
+        let members = lock(&self.etcd).clone();
+        let names = members.members().iter().map(|member| member.name.clone());
+        let running: Vec<String> = names.filter(|name| self.member_runs(name)).collect();
+        let runs = |name: &str| running.iter().any(|running| running == name);
+        let changed = match action {
+            Action::FormEtcdMember { manifest, cluster, .. } => {
+                if lock(&self.nodes)[node].files.contains_key(etcd::DATA) {
+                    Ok(false)
+                } else {
+                    self.trusted(node, &running).and_then(|()| {
+                        let peer_url = manifest
+                            .lines()
+                            .find_map(|line| line.trim().strip_prefix("- \"--initial-advertise-peer-urls="))
+                            .and_then(|rest| rest.strip_suffix('"'))
+                            .ok_or("the manifest names no peer URL")?;
+                        lock(&self.etcd).form(node, peer_url, cluster, &runs)?;
+                        lock(&self.nodes).get_mut(node).ok_or("no such node")?.form_member().map(|()| true)
+                    })
+                }
+            }
+            Action::PromoteEtcdMember { .. } | Action::RemoveEtcdMember { .. } => {
+                lock(&self.etcd).change(action, &runs)
+            }
+            _ => return None,
+        };
+        Some(changed.map(|changed| match changed {
+            true => Outcome::Changed { output: None },
+            false => Outcome::Unchanged { output: None },
+        }))
+    }
+
+    /// Members that run take only those whose authority they have read.
+    fn trusted(&self, node: &NodeName, running: &[String]) -> Result<(), String> {
+        const BUNDLE: &str = "/etc/etcd/pki/ca.crt";
+        let nodes = lock(&self.nodes);
+        let bundle = |node: &Node| node.files.get(BUNDLE).map(|file| file.text.clone());
+        let wanted = bundle(&nodes[node]).ok_or("no certificates")?;
+        for desired in &self.desired.nodes {
+            let name = &desired.node.name;
+            if running.iter().any(|running| running == name.as_str()) {
+                let other = &nodes[name];
+                if bundle(other).as_ref() != Some(&wanted) || other.stale_pods(desired).contains("etcd") {
+                    return Err(format!("{name} does not trust it"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A fleet on this world, for one run.
@@ -216,9 +293,14 @@ impl ApplyActions for Hands<'_> {
         let mut outcomes = Vec::new();
         for action in &actions {
             self.reach()?;
-            let mut nodes = lock(&self.world.nodes);
-            let state = nodes.get_mut(node).ok_or("no such node")?;
-            let outcome = state.apply(desired, action, self.world.now);
+            let outcome = match self.world.among_members(node, action) {
+                Some(outcome) => outcome,
+                None => {
+                    let mut nodes = lock(&self.world.nodes);
+                    let state = nodes.get_mut(node).ok_or("no such node")?;
+                    state.apply(desired, action, self.world.now)
+                }
+            };
             outcomes.push(outcome.map_err(|why| format!("{node}: {}: {why}", action.describe()))?);
         }
         Ok(outcomes)

@@ -5,6 +5,7 @@
 mod assembly;
 mod cluster;
 mod end_state;
+mod etcd;
 mod fleet;
 mod node;
 
@@ -111,6 +112,62 @@ fn several_control_plane_nodes_trust_each_other() {
 }
 
 #[test]
+fn one_control_plane_node_becomes_three_and_one_again() {
+    let one = bare(cluster::desired("stig", 1));
+    assert_complete(&one, &install(&one), "one");
+    let three = one.fork(cluster::highly_available("stig", 1), None);
+    assert_complete(&three, &install(&three), "three");
+    let again = three.fork(cluster::desired("stig", 1), None);
+    assert_complete(&again, &install(&again), "one again");
+    assert_eq!(lock(&again.etcd).members().len(), 1);
+    // Those that were removed have data that nobody shares any more.
+    let back = again.fork(cluster::highly_available("stig", 1), None);
+    assert_complete(&back, &install(&back), "three again");
+}
+
+#[test]
+fn a_change_of_members_killed_anywhere_is_resumed_to_the_same_end() {
+    let one = bare(cluster::desired("stig", 1));
+    assert_complete(&one, &install(&one), "one");
+    let last = |count: usize| BTreeSet::from([count.saturating_sub(1)]);
+    killed_after(&one, &cluster::highly_available("stig", 1), 20, last);
+    let three = bare(cluster::highly_available("stig", 1));
+    assert_complete(&three, &install(&three), "three");
+    killed_after(&three, &cluster::desired("stig", 1), 4, last);
+}
+
+/// Its disk was replaced: it comes back as another member, and the other two never stop.
+#[test]
+fn a_member_without_its_data_joins_anew() {
+    let world = bare(cluster::highly_available("stig", 1));
+    assert_complete(&world, &install(&world), "before");
+    let lost = world.desired().nodes.iter().find(|node| node.node.name.as_str() == "cp2").unwrap();
+    lock(&world.nodes).get_mut(&lost.node.name).unwrap().files.remove(etcd::DATA);
+    let ids =
+        |world: &World| lock(&world.etcd).members().iter().map(|member| member.id).collect::<BTreeSet<_>>();
+    let before = ids(&world);
+    killed_anywhere(&world, world.desired(), 3);
+    assert_complete(&world, &install(&world), "after");
+    assert_eq!(ids(&world).intersection(&before).count(), 2);
+}
+
+#[test]
+fn what_would_lose_the_data_of_etcd_is_refused() {
+    let refusal = |world: &World| kubezt_plan::members::refusal(world.desired(), &world.look().0);
+    let one = bare(cluster::desired("stig", 1));
+    assert_eq!(refusal(&one), None);
+    assert_complete(&one, &install(&one), "one");
+    assert_eq!(refusal(&one), None);
+    let moved = one.fork(cluster::moved("stig", 1), None);
+    assert!(refusal(&moved).unwrap().contains("cp1 is known to etcd at"));
+    let demoted = one.fork(cluster::swapped("stig", 1), None);
+    assert!(refusal(&demoted).unwrap().starts_with("cp1 is of the control plane"));
+    let name = one.desired().nodes[0].node.name.clone();
+    lock(&one.nodes).get_mut(&name).unwrap().files.remove(etcd::DATA);
+    assert!(refusal(&one).unwrap().contains("cp1:/var/lib/etcd/member"));
+}
+
+#[test]
 fn a_change_restarts_every_unit_once_and_no_unit_twice() {
     let before = bare(cluster::desired("stig", 2));
     assert_complete(&before, &install(&before), "before");
@@ -149,16 +206,26 @@ fn a_change_killed_anywhere_is_resumed_to_the_same_end() {
     killed_anywhere(&before, &cluster::changed("stig", 2), 16);
 }
 
-/// Kills a run in each of its steps, after none, one, three, half and all but one of the step's actions; the next run
-/// has to bring the world where an undisturbed one brings it. A run of fewer than `least_steps` shows nothing.
+/// Kills a run in each of its steps, after none, one, three, half and all but one of the step's actions.
 fn killed_anywhere(start: &World, desired: &Arc<Desired>, least_steps: usize) {
+    killed_after(start, desired, least_steps, |count| [0, 1, 3, count / 2, count.saturating_sub(1)].into());
+}
+
+/// Kills a run in each of its steps, after each of some numbers of the step's actions; the next run has to bring the world
+/// where an undisturbed one brings it. A run of fewer than `least_steps` shows nothing.
+fn killed_after(
+    start: &World,
+    desired: &Arc<Desired>,
+    least_steps: usize,
+    moments: impl Fn(usize) -> BTreeSet<usize>,
+) {
     let unbroken = start.fork(Arc::clone(desired), None);
     let (outcome, begun) = run(&unbroken);
     assert_complete(&unbroken, &outcome, "undisturbed");
     let end = EndState::of(&unbroken);
     assert!(begun.len() >= least_steps, "only {} steps", begun.len());
     for (steps, (step, count)) in begun.iter().enumerate() {
-        for actions in BTreeSet::from([0, 1, 3, count / 2, count.saturating_sub(1)]) {
+        for actions in moments(*count) {
             let what = format!("killed in {step} after {actions} of {count} actions");
             let broken = start.fork(Arc::clone(desired), Some(Fault { steps, actions }));
             let outcome = install(&broken);

@@ -9,6 +9,8 @@ use kubezt_model::node::{FileKind, FileReading, ImageReading, ProcessReading, Re
 use kubezt_model::{Digest, Mode, Owner, SecretText};
 use kubezt_pki::{CertificateChain, PrivateKeyPem, PublicKey};
 
+use crate::etcd::{DATA, MANIFEST};
+
 const CONTAINERD: &str = "containerd.service";
 const KUBELET: &str = "kubelet.service";
 const UNIT_FOLDER: &str = "/etc/systemd/system";
@@ -263,6 +265,16 @@ impl Node {
                 self.pods.remove(name).ok_or_else(|| format!("{name} does not run"))?;
                 true
             }
+            Action::SetAside { path } => match self.files.remove(path) {
+                Some(file) => {
+                    self.files.insert(format!("{path}.aside"), file);
+                    true
+                }
+                None => false,
+            },
+            Action::FormEtcdMember { .. }
+            | Action::PromoteEtcdMember { .. }
+            | Action::RemoveEtcdMember { .. } => return Err("that is not one node's business".to_owned()),
             Action::LoadModule { name } => self.modules.insert(name.clone()),
             Action::Wait { condition, .. } => {
                 match condition {
@@ -273,12 +285,30 @@ impl Node {
                         self.need_unit(KUBELET)?;
                         self.text(manifest)?;
                     }
+                    Condition::EtcdCurrent => {
+                        self.need_unit(KUBELET)?;
+                        self.files.get(DATA).ok_or("etcd has no data")?;
+                    }
                     other => return Err(format!("nobody simulates {}", other.describe())),
                 }
                 false
             }
         };
         Ok(if changed { Outcome::Changed { output: None } } else { Outcome::Unchanged { output: None } })
+    }
+
+    /// Puts the data of a member of etcd into its place; its container needs an image and certificates.
+    pub fn form_member(&mut self) -> Result<(), String> {
+        self.need_unit(CONTAINERD)?;
+        self.text("/etc/etcd/pki/peer.crt")?;
+        if self.pods.contains_key("etcd") && self.files.contains_key(MANIFEST) {
+            return Err("another etcd runs here".to_owned());
+        }
+        if !self.images.keys().any(|reference| reference.contains("/etcd:")) {
+            return Err("no image of etcd".to_owned());
+        }
+        let owner = Owner { user: "etcd".to_owned(), group: "etcd".to_owned() };
+        self.put(DATA, FileKind::Directory, Mode::new(0o700), &owner, "", None).map(drop)
     }
 
     fn put(

@@ -197,7 +197,8 @@ fn wait_for_replacement(lab: &Lab, pod: &str, old: &str) -> Result<()> {
 }
 
 /// Waits until the API is ready and the controllers run steadily: they end where they lose the API, and kubelet lets
-/// them wait before it starts them again.
+/// them wait before it starts them again. Then for what they keep current: a kubelet that was started again calls pods
+/// with a readiness probe not ready until it has asked them.
 fn wait_for_control_plane(lab: &Lab, kubeconfig: &str) -> Result<()> {
     let script = format!(
         "{FIND} steady=0; \
@@ -208,9 +209,13 @@ fn wait_for_control_plane(lab: &Lab, kubeconfig: &str) -> Result<()> {
              test -n \"$(find $name)\" || missing=\"$missing $name\"; \
            done; \
            if test -z \"$missing\"; then steady=$((steady + 1)); else steady=0; fi; \
-           test $steady -lt 5 || exit 0; \
+           test $steady -lt 5 || break; \
            sleep 1; \
-         done; echo \"not there after 180 tries: $missing\" >&2; exit 1"
+         done; \
+         if [ $steady -lt 5 ]; then echo \"not there after 180 tries: $missing\" >&2; exit 1; fi; \
+         /usr/local/bin/kubectl --kubeconfig {kubeconfig} wait nodes --all --for=condition=Ready --timeout=120s >&2 && \
+         /usr/local/bin/kubectl --kubeconfig {kubeconfig} --namespace kube-system \
+           rollout status deployment/coredns --timeout=120s >&2"
     );
     lab.shell(lab.control_plane(), &script).map(|_| ())
 }

@@ -114,12 +114,59 @@ pub enum Action {
         /// How long the new process may take, in seconds.
         timeout_seconds: u32,
     },
+    /// Move a directory aside, to a name with the time in it: nothing uses its content any more, and nothing is lost.
+    SetAside {
+        /// Absolute path; nothing to do where it is absent.
+        path: String,
+    },
+    /// Give a member of etcd its data: the container of its static pod runs beside kubelet until it is a member of the
+    /// cluster. kubelet's own container never founds or joins anything. Nothing to do where there is data.
+    FormEtcdMember {
+        /// Text of the static pod's manifest, which names image, user, folders and arguments.
+        manifest: String,
+        /// What it becomes a member of.
+        cluster: EtcdCluster,
+        /// How long it may take, in seconds.
+        timeout_seconds: u32,
+    },
+    /// Make a learner of etcd a voter once it has caught up; nothing to do where it is one.
+    PromoteEtcdMember {
+        /// Its peer URL.
+        peer_url: String,
+        /// Client URLs of other members: a learner answers for itself only.
+        endpoints: Vec<String>,
+        /// How long catching up may take, in seconds.
+        timeout_seconds: u32,
+    },
+    /// Remove a member from etcd, asked at the member on this node; nothing to do where it is none.
+    RemoveEtcdMember {
+        /// Its peer URL.
+        peer_url: String,
+        /// How long the others may take to agree, in seconds.
+        timeout_seconds: u32,
+    },
     /// Wait until something holds.
     Wait {
         /// What.
         condition: Condition,
         /// How long, in seconds.
         timeout_seconds: u32,
+    },
+}
+
+/// The etcd cluster a new member becomes a member of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EtcdCluster {
+    /// A new one, which all of these found together.
+    Founded {
+        /// Each as `name=URL for peers`.
+        members: Vec<String>,
+    },
+    /// One that runs. The new member is a learner at first, which does not vote.
+    Joined {
+        /// Client URLs of its members.
+        endpoints: Vec<String>,
     },
 }
 
@@ -137,6 +184,8 @@ pub enum Condition {
         /// Absolute path.
         path: String,
     },
+    /// The member of etcd on this node knows a leader and has applied what the leader has committed.
+    EtcdCurrent,
     /// A process with this executable name runs with exactly the arguments its static-pod manifest names.
     StaticPodCurrent {
         /// Static pod and executable name.
@@ -167,6 +216,15 @@ impl Action {
             Self::StartUnit { name } => format!("start {name}"),
             Self::RestartUnit { name } => format!("restart {name}"),
             Self::RestartStaticPod { name, .. } => format!("restart pod {name}"),
+            Self::SetAside { path } => format!("set {path} aside"),
+            Self::FormEtcdMember { cluster: EtcdCluster::Founded { members }, .. } => {
+                format!("found etcd with {}", members.join(", "))
+            }
+            Self::FormEtcdMember { cluster: EtcdCluster::Joined { endpoints }, .. } => {
+                format!("join etcd at {}", endpoints.join(", "))
+            }
+            Self::PromoteEtcdMember { peer_url, .. } => format!("let {peer_url} vote in etcd"),
+            Self::RemoveEtcdMember { peer_url, .. } => format!("remove {peer_url} from etcd"),
             Self::Wait { condition, timeout_seconds } => {
                 format!("wait for {} (at most {timeout_seconds} s)", condition.describe())
             }
@@ -180,6 +238,7 @@ impl Condition {
         match self {
             Self::TcpOpen { address } => format!("{address} to accept connections"),
             Self::SocketOpen { path } => format!("{path} to accept connections"),
+            Self::EtcdCurrent => "etcd to keep up with its leader".to_owned(),
             Self::StaticPodCurrent { name, .. } => format!("{name} to run as its manifest says"),
         }
     }

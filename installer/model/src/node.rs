@@ -87,6 +87,8 @@ pub enum Read {
         /// Audit id of the request.
         audit_id: String,
     },
+    /// The members of etcd, as the member on this node knows them; missing where none was ever set up.
+    EtcdMembers,
 }
 
 /// What was seen.
@@ -113,6 +115,8 @@ pub enum Reading {
     EtcdValue(String),
     /// Answer to [`Read::AuditRecord`].
     AuditRecord(serde_json::Value),
+    /// Answer to [`Read::EtcdMembers`].
+    EtcdMembers(Vec<EtcdMember>),
     /// Answer to [`Read::User`]: its numeric id.
     User(u32),
     /// Answer to [`Read::Blob`] and [`Read::Module`]: it is there.
@@ -247,6 +251,22 @@ impl ImageReading {
     pub fn is_import_of(&self, archive: Digest) -> bool {
         self.pinned && self.archive == Some(archive)
     }
+}
+
+/// A member of etcd.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdMember {
+    /// Id; etcd shows it in hexadecimal.
+    pub id: u64,
+    /// Name; empty until one that was added has started.
+    pub name: String,
+    /// Where other members reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it; none until it has started.
+    pub client_urls: Vec<String>,
+    /// Whether it only learns, and has no vote.
+    pub learner: bool,
 }
 
 /// What was seen on one node at one time.

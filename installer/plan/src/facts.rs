@@ -31,8 +31,7 @@ pub fn reads(desired: &DesiredNode) -> Vec<Read> {
         reads.push(Read::PublicKey { path: certificate.key_path.clone() });
     }
     reads.extend(desired.bundles.iter().map(|bundle| file(&bundle.path, true)));
-    // On workers too: one may have been of the control plane.
-    reads.push(file(crate::members::MANIFEST, true));
+    reads.extend(crate::members::reads(desired));
     reads.extend(desired.absent.iter().map(|path| file(path, false)));
     reads.sort();
     reads.dedup();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`facts`] | what must be read from a node to plan it |
 //! | [`steps`] | the install, top to bottom, as one list |
-//! | [`members`] | whether the control plane on the nodes is the wanted one |
+//! | [`members`] | who is a member of etcd, who is to become one, and who is to go |
 //! | [`assess`] | what others found due: certificates, trust bundles, API objects |
 //! | [`order`] | which step waits for which |
 //! | [`text`] | a plan as a person reads it |

@@ -1,58 +1,268 @@
-//! Who is a member of etcd, as far as nodes tell.
+//! Who is a member of etcd, who is to become one, and who is to go.
+//!
+//! A member's data is made by a step of its own (see `kubezt_model::action::Action::FormEtcdMember`), so that a data
+//! directory tells who is one: kubelet's etcd never founds or joins a cluster by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kubezt_model::desired::Desired;
-use kubezt_model::node::Facts;
+use kubezt_model::action::EtcdCluster;
+use kubezt_model::cluster::Role;
+use kubezt_model::desired::{Desired, DesiredNode, RenderedFile};
+use kubezt_model::node::{EtcdMember, Facts, Read, Reading};
 use kubezt_model::{NodeName, yaml};
 use serde_json::Value;
 
 /// Manifest of etcd's static pod.
 pub(crate) const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
 
-/// Argument that names the members etcd is founded with.
-const INITIAL_CLUSTER: &str = "--initial-cluster=";
+/// etcd as it is and as it is to be.
+#[derive(Debug, Clone, Default)]
+pub struct Membership {
+    /// Whether a member was ever set up.
+    founded: bool,
+    /// Members as etcd itself knows them; `None` where nobody answered.
+    known: Option<Vec<EtcdMember>>,
+    /// Who answered.
+    answered: Option<NodeName>,
+    /// Wanted members, in the order of the inventory.
+    wanted: Vec<Member>,
+}
 
-/// Why the wanted control plane cannot be brought about: nodes were founded as a control plane of other members. Members that
-/// etcd does not know of would found a second, empty cluster beside the one that is there.
-pub fn refusal(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Option<String> {
-    let wanted: BTreeSet<String> =
-        desired.cluster.control_plane().map(|node| node.name.to_string()).collect();
-    let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
-    facts.iter().find_map(|(node, facts)| {
-        let manifest = facts.file(MANIFEST)?.text.as_ref()?;
-        let founded = members(manifest.expose())?;
-        (founded != wanted).then(|| {
-            format!(
-                "{node} belongs to a control plane of {}, and the cluster file wants {}: control-plane nodes of a cluster \
-                 that runs can be neither added nor removed yet",
-                list(&founded),
-                list(&wanted)
-            )
+/// A wanted member.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    /// Its node.
+    pub node: NodeName,
+    /// Where other members reach it.
+    pub peer_url: String,
+    /// Where clients reach it.
+    client_url: String,
+    /// Folder that holds its data, and is there only where it has some.
+    pub data: String,
+    /// Text of its manifest.
+    pub manifest: String,
+    /// Whether the node was looked at.
+    seen: bool,
+    /// Whether it has data.
+    has_data: bool,
+    /// Whether its manifest is there.
+    pub has_manifest: bool,
+}
+
+/// How a member comes to its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Formation {
+    /// What it becomes a member of.
+    pub cluster: EtcdCluster,
+    /// Whether it has data of no use.
+    pub set_aside: bool,
+    /// Why.
+    pub why: &'static str,
+}
+
+impl Membership {
+    /// Reads it from the facts of nodes.
+    pub fn of(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Self {
+        let wanted: Vec<Member> =
+            desired.nodes.iter().filter_map(|node| Member::read(node, facts.get(&node.node.name))).collect();
+        let answer = wanted.iter().find_map(|member| Some((&member.node, known(facts.get(&member.node)?)?)));
+        Self {
+            founded: wanted.iter().any(|member| member.has_manifest),
+            known: answer.map(|(_, members)| members.to_vec()),
+            answered: answer.map(|(node, _)| node.clone()),
+            wanted,
+        }
+    }
+
+    /// The member on a node.
+    pub(crate) fn member(&self, node: &NodeName) -> Option<&Member> {
+        self.wanted.iter().find(|member| member.node == *node)
+    }
+
+    /// How the member on this node comes to its data; `None` where it has some.
+    pub(crate) fn formation(&self, node: &NodeName) -> Option<Formation> {
+        let member = self.member(node)?;
+        if !self.founded {
+            let founder = |member: &Member| format!("{}={}", member.node, member.peer_url);
+            let members = self.wanted.iter().map(founder).collect();
+            return (!member.has_data).then_some(Formation {
+                cluster: EtcdCluster::Founded { members },
+                set_aside: false,
+                why: "",
+            });
+        }
+        let (set_aside, why) = match (member.has_data, self.listed(member)) {
+            (true, Some(None)) => (true, "it was removed from etcd"),
+            (true, _) => return None,
+            (false, Some(Some(listed))) if !listed.client_urls.is_empty() => (false, "its data is lost"),
+            (false, _) => (false, "it has no data"),
+        };
+        let others = || self.wanted.iter().filter(|other| other.node != member.node);
+        let mut endpoints: Vec<String> =
+            others().filter(|other| self.stays(other)).map(|other| other.client_url.clone()).collect();
+        if endpoints.is_empty() {
+            endpoints = others().map(|other| other.client_url.clone()).collect();
+        }
+        Some(Formation { cluster: EtcdCluster::Joined { endpoints }, set_aside, why })
+    }
+
+    /// Whether this one has a vote and data that it keeps.
+    fn stays(&self, member: &Member) -> bool {
+        member.has_data && !matches!(self.listed(member), Some(None)) && !self.is_learner(member)
+    }
+
+    /// Nodes whose members keep their data, and those that join, each in the order of the inventory.
+    pub(crate) fn staying(&self) -> impl Iterator<Item = &NodeName> {
+        self.wanted.iter().filter(|member| self.stays(member)).map(|member| &member.node)
+    }
+
+    /// Nodes that have no vote yet in an etcd that runs, in the order of the inventory. They get theirs one after the other.
+    pub(crate) fn joining(&self) -> impl Iterator<Item = &NodeName> {
+        let joins = |member: &&Member| {
+            let formation = self.formation(&member.node);
+            let forms = formation.is_some_and(|one| matches!(one.cluster, EtcdCluster::Joined { .. }));
+            forms || self.is_learner(member)
+        };
+        self.wanted.iter().filter(joins).map(|member| &member.node)
+    }
+
+    /// Client URLs of members that vote, beside the one on this node.
+    pub(crate) fn voters_beside(&self, node: &NodeName) -> Vec<String> {
+        let others = self.wanted.iter().filter(|other| other.node != *node && self.stays(other));
+        others.map(|other| other.client_url.clone()).collect()
+    }
+
+    /// Members that etcd knows and nobody wants: their names and peer URLs; with the node to remove them from.
+    pub(crate) fn unwanted(&self) -> Option<(&NodeName, Vec<(&str, &str)>)> {
+        let wanted = |url: &String| self.wanted.iter().any(|member| member.peer_url == *url);
+        let unwanted: Vec<(&str, &str)> = self
+            .known
+            .iter()
+            .flatten()
+            .filter(|member| !member.peer_urls.iter().any(wanted))
+            .filter_map(|member| Some((member.name.as_str(), member.peer_urls.first()?.as_str())))
+            .collect();
+        if unwanted.is_empty() { None } else { Some((self.answered.as_ref()?, unwanted)) }
+    }
+
+    /// What etcd knows of this member; `None` where nobody answered.
+    fn listed(&self, member: &Member) -> Option<Option<&EtcdMember>> {
+        let known = self.known.as_ref()?;
+        Some(known.iter().find(|one| one.peer_urls.contains(&member.peer_url)))
+    }
+
+    fn is_learner(&self, member: &Member) -> bool {
+        self.listed(member).flatten().is_some_and(|listed| listed.learner)
+    }
+}
+
+impl Member {
+    fn read(desired: &DesiredNode, facts: Option<&Facts>) -> Option<Self> {
+        let (file, _) = desired.static_pods().find(|(file, _)| file.path == MANIFEST)?;
+        let arguments = arguments(file);
+        let argument = |name: &str| {
+            arguments.iter().find_map(|word| Some(word.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+        };
+        let there = |path: &str| facts.is_some_and(|facts| facts.file(path).is_some());
+        let data = format!("{}/member", argument("--data-dir")?);
+        Some(Self {
+            node: desired.node.name.clone(),
+            peer_url: argument("--initial-advertise-peer-urls")?,
+            client_url: argument("--advertise-client-urls")?,
+            manifest: file.body.expose().to_owned(),
+            seen: facts.is_some(),
+            has_data: there(&data),
+            has_manifest: there(MANIFEST),
+            data,
         })
+    }
+}
+
+/// What is read of etcd on a node that is to hold a member.
+pub(crate) fn reads(desired: &DesiredNode) -> Vec<Read> {
+    // On workers too: one may have been of the control plane.
+    let mut reads = vec![Read::File { path: MANIFEST.to_owned(), text: true }];
+    if let Some(member) = Member::read(desired, None) {
+        reads.extend([Read::File { path: member.data, text: false }, Read::EtcdMembers]);
+    }
+    reads
+}
+
+fn known(facts: &Facts) -> Option<&[EtcdMember]> {
+    match facts.reading(&Read::EtcdMembers)? {
+        Reading::EtcdMembers(members) => Some(members),
+        _ => None,
+    }
+}
+
+/// Command and arguments in a manifest; none where it is not one.
+fn arguments(manifest: &RenderedFile) -> Vec<String> {
+    let pod: Value = yaml::read(MANIFEST, manifest.body.expose()).unwrap_or_default();
+    let command = pod.pointer("/spec/containers/0/command").and_then(Value::as_array);
+    command.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Why the wanted control plane cannot be brought about without losing what etcd holds; what can be done about it is part
+/// of it.
+pub fn refusal(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Option<String> {
+    let etcd = Membership::of(desired, facts);
+    demoted(desired, facts)
+        .or_else(|| strangers(&etcd, facts))
+        .or_else(|| moved(&etcd))
+        .or_else(|| lost(&etcd))
+}
+
+/// A control-plane node does not become a worker by an install: its keys and its data would stay on it.
+fn demoted(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Option<String> {
+    let workers = desired.cluster.nodes.iter().filter(|node| node.role == Role::Worker);
+    let mut demoted =
+        workers.filter(|node| facts.get(&node.name).is_some_and(|facts| facts.file(MANIFEST).is_some()));
+    let node = &demoted.next()?.name;
+    Some(format!(
+        "{node} is of the control plane and the cluster file wants a worker: take it out of the file and install, \
+         which removes it, then set the machine up anew and add it as a worker"
+    ))
+}
+
+/// Nodes that are members of different clusters would have to give up one of them.
+fn strangers(etcd: &Membership, facts: &BTreeMap<NodeName, Facts>) -> Option<String> {
+    let ids = |members: &[EtcdMember]| members.iter().map(|member| member.id).collect::<BTreeSet<_>>();
+    let (first, members) = (etcd.answered.as_ref()?, ids(etcd.known.as_ref()?));
+    let other = etcd.wanted.iter().find(|member| {
+        let known = facts.get(&member.node).and_then(known);
+        known.is_some_and(|known| ids(known).is_disjoint(&members))
+    })?;
+    Some(format!(
+        "{first} and {} are members of two different etcd clusters: a control plane has one; make two cluster files of \
+         it, or set one of the machines up anew",
+        other.node
+    ))
+}
+
+/// A member is known by its address.
+fn moved(etcd: &Membership) -> Option<String> {
+    etcd.wanted.iter().find_map(|member| {
+        let known = etcd.known.as_ref()?;
+        let listed = known.iter().find(|one| one.name == member.node.as_str())?;
+        let old = listed.peer_urls.first().filter(|_| !listed.peer_urls.contains(&member.peer_url))?;
+        Some(format!(
+            "{} is known to etcd at {old} and the cluster file has it at {}: take it out of the file and install, which \
+             removes it, then add it with its new address",
+            member.node, member.peer_url
+        ))
     })
 }
 
-/// Names of the members in a manifest; `None` where it is not one of ours.
-fn members(manifest: &str) -> Option<BTreeSet<String>> {
-    let pod: Value = yaml::read(MANIFEST, manifest).ok()?;
-    let command = pod.pointer("/spec/containers/0/command")?.as_array()?;
-    let list =
-        command.iter().filter_map(Value::as_str).find_map(|word| word.strip_prefix(INITIAL_CLUSTER))?;
-    Some(list.split(',').filter_map(|member| Some(member.split_once('=')?.0.to_owned())).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn members_are_those_of_the_argument() {
-        let manifest = "spec: {containers: [{command: [etcd, '--name=a', \
-                        '--initial-cluster=a=https://10.0.0.1:2380,b=https://[fd00::2]:2380', '--initial-cluster-state=new']}]}";
-        assert_eq!(members(manifest).unwrap(), ["a", "b"].map(str::to_owned).into());
-        for other in ["spec: {}", "spec: {containers: [{command: [etcd]}]}", "{"] {
-            assert_eq!(members(other), None, "{other}");
-        }
-    }
+/// Nobody founds a second, empty cluster where there was one.
+fn lost(etcd: &Membership) -> Option<String> {
+    let all_lost = etcd.founded && etcd.wanted.iter().all(|member| member.seen && !member.has_data);
+    all_lost.then(|| {
+        let folders: Vec<String> =
+            etcd.wanted.iter().map(|member| format!("{}:{}", member.node, member.data)).collect();
+        format!(
+            "etcd was set up and its data is gone from every control-plane node ({}): put it back from a backup; to begin \
+             anew with an empty cluster, set the machines up anew",
+            folders.join(", ")
+        )
+    })
 }

@@ -24,12 +24,12 @@ pub struct Draft {
     pub changes: Vec<Change>,
 }
 
-/// Drops the drafts with nothing to do; a step that waited for one of them waits for what that one waited for.
-/// Drafts come in the order of the install, so a step stands after all it needs.
+/// Drops the drafts with nothing to do; a step that waited for one of them waits for what that one waited for. A step
+/// stands after all it needs, and otherwise where its draft stood.
 pub fn resolve(drafts: Vec<Draft>) -> Vec<Step> {
     let mut standing: BTreeMap<StepId, BTreeSet<StepId>> = BTreeMap::new();
     let mut steps = Vec::new();
-    for draft in drafts {
+    for draft in after_needs(drafts) {
         let needs: BTreeSet<StepId> =
             draft.needs.iter().filter_map(|need| standing.get(need)).flatten().cloned().collect();
         match draft.operation {
@@ -51,6 +51,35 @@ pub fn resolve(drafts: Vec<Draft>) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// The drafts in an order in which each comes after those it needs. Those that wait for each other in a circle, which is a
+/// mistake in the steps, come last; no run does them, and each says so.
+fn after_needs(drafts: Vec<Draft>) -> Vec<Draft> {
+    let position: BTreeMap<StepId, usize> =
+        drafts.iter().enumerate().map(|(index, draft)| (draft.id.clone(), index)).collect();
+    let mut waiting_for: Vec<usize> = vec![0; drafts.len()];
+    let mut waited_by: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
+    for (index, draft) in drafts.iter().enumerate() {
+        let needs: BTreeSet<usize> =
+            draft.needs.iter().filter_map(|need| position.get(need)).copied().collect();
+        waiting_for[index] = needs.len();
+        needs.into_iter().for_each(|need| waited_by[need].push(index));
+    }
+    let mut ready: BTreeSet<usize> = (0..drafts.len()).filter(|index| waiting_for[*index] == 0).collect();
+    let mut drafts: Vec<Option<Draft>> = drafts.into_iter().map(Some).collect();
+    let mut ordered = Vec::with_capacity(drafts.len());
+    while let Some(index) = ready.pop_first() {
+        ordered.extend(drafts[index].take());
+        for next in &waited_by[index] {
+            waiting_for[*next] -= 1;
+            if waiting_for[*next] == 0 {
+                ready.insert(*next);
+            }
+        }
+    }
+    ordered.extend(drafts.into_iter().flatten());
+    ordered
 }
 
 #[cfg(test)]
@@ -76,6 +105,18 @@ mod tests {
         let steps = resolve(vec![draft("a", &[], true), draft("b", &["a"], false), draft("c", &["b"], true)]);
         assert_eq!(steps.len(), 2);
         assert_eq!(steps[1].needs, [StepId::cluster("a")]);
+    }
+
+    #[test]
+    fn a_step_stands_after_what_it_needs() {
+        let drafts = vec![
+            draft("a", &["c"], true),
+            draft("b", &[], true),
+            draft("c", &["d"], false),
+            draft("d", &[], true),
+        ];
+        let ids: Vec<String> = resolve(drafts).iter().map(|step| step.id.to_string()).collect();
+        assert_eq!(ids, ["cluster/b", "cluster/d", "cluster/a"]);
     }
 
     #[test]

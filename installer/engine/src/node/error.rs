@@ -177,6 +177,9 @@ pub enum NodeError {
         /// What was seen last.
         last: String,
     },
+    /// etcd does not know a member.
+    #[error("{0} is no member of etcd")]
+    NoMember(String),
     /// Another operator is at work.
     #[error("another operator is at work on this node: {holder}; wait until it has ended")]
     Locked {

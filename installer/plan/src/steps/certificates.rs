@@ -32,8 +32,11 @@ pub(super) fn certificates(context: &NodeContext<'_>) -> Draft {
             issue.bundles.push(bundle.clone());
         }
     }
-    let authorities = context.control_plane.iter().map(|node| StepId::on(node, "authorities"));
-    let needs = authorities.chain([context.id("host")]).collect();
+    // A member of etcd is trusted until it is none.
+    let before = ["authorities", "etcd-removal"];
+    let control_plane = context.control_plane.iter();
+    let first = control_plane.flat_map(|node| before.map(|what| StepId::on(node, what)));
+    let needs = first.chain([context.id("host")]).collect();
     issue.into_draft(context, "certificates", "Issue certificates", needs)
 }
 

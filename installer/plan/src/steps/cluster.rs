@@ -1,6 +1,6 @@
 //! Objects in the API, and the gates that prove the cluster works.
 
-use kubezt_model::desired::{Desired, ManifestSet};
+use kubezt_model::desired::{Desired, ManifestSet, Node};
 use kubezt_model::plan::{Change, Disruption, Gate, Operation, StepId};
 
 use crate::assess::{Assessment, object_name};
@@ -17,8 +17,8 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
         || applies.iter().any(|(_, due)| !due.changes.is_empty())
         || !assessment.unready.is_empty();
     let every = |what: &'static str| desired.nodes.iter().map(move |node| StepId::on(&node.node.name, what));
-    let control_plane: Vec<StepId> =
-        desired.cluster.control_plane().map(|node| StepId::on(&node.name, "kubelet")).collect();
+    let serves = |node: &Node| ["kubelet", "etcd-promotion"].map(|what| StepId::on(&node.name, what));
+    let control_plane: Vec<StepId> = desired.cluster.control_plane().flat_map(serves).collect();
 
     let mut drafts = vec![gate("api-ready", "Wait for the API", Gate::ApiReady, control_plane, anything)];
     let first = applies.first().map(|(set, _)| StepId::cluster(&set.name));

@@ -13,6 +13,9 @@ use crate::order::Draft;
 /// How long a static pod may take to run as its manifest says: an image start, plus etcd's first election.
 const STATIC_POD_TIMEOUT_SECONDS: u32 = 180;
 
+/// Name of etcd's static pod.
+const ETCD: &str = "etcd";
+
 /// Plans every file of the node whose consequence is chosen by `chosen`; answers whether one of them changes.
 pub(super) fn put_files(
     context: &NodeContext<'_>,
@@ -21,7 +24,7 @@ pub(super) fn put_files(
 ) -> bool {
     let mut any = false;
     for file in context.desired.files.iter().filter(|file| chosen(&file.on_change)) {
-        let seen = context.facts.file(&file.path);
+        let seen = context.file(&file.path);
         let Some((verb, why)) = difference(file, seen) else { continue };
         let action = Action::PutFile {
             path: file.path.clone(),
@@ -82,7 +85,7 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
     let mut interrupts = Disruption::None;
     for (file, pod) in context.desired.static_pods() {
         // A manifest of the same content starts nothing, so after another mode or owner there is nothing to wait for.
-        let replaces = context.facts.file(&file.path).and_then(|seen| seen.digest) != Some(file.digest());
+        let replaces = context.file(&file.path).and_then(|seen| seen.digest) != Some(file.digest());
         put_files(context, &mut actions, |on_change| *on_change == file.on_change);
         if !kubelet_runs {
             continue;
@@ -102,13 +105,18 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
         } else {
             continue;
         }
+        if pod == ETCD {
+            // The next member is not restarted before this one is back.
+            let condition = Condition::EtcdCurrent;
+            actions.follow(Action::Wait { condition, timeout_seconds: STATIC_POD_TIMEOUT_SECONDS });
+        }
         interrupts = interrupts.max(match pod {
-            "etcd" => Disruption::EtcdMember,
+            ETCD => Disruption::EtcdMember,
             "kube-apiserver" => Disruption::ApiServer,
             _ => Disruption::Controllers,
         });
     }
-    let needs = vec![context.id("images"), context.id("configuration")];
+    let needs = ["images", "configuration", "etcd-member"].map(|what| context.id(what)).to_vec();
     actions.into_draft(context, "control-plane", "Write static pods", needs, interrupts)
 }
 

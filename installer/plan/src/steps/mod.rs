@@ -2,17 +2,20 @@
 //!
 //! | step | on | waits for |
 //! |---|---|---|
+//! | `etcd-removal` | a control-plane node | |
 //! | `host` | every node | |
 //! | `components` | every node | `host` |
 //! | `services` | every node | `components` |
 //! | `images` | every node | `services` |
 //! | `workload-images` | every node | `images` |
 //! | `authorities` | control-plane nodes | `host` |
-//! | `certificates` | every node | every `authorities`, `host` |
+//! | `certificates` | every node | every `authorities`, `host`, `etcd-removal` |
 //! | `configuration` | every node | `certificates` |
-//! | `control-plane` | control-plane nodes | `images`, `configuration` |
+//! | `etcd-member` | control-plane nodes | `images`, `certificates`; where etcd runs already: `kubelet` of its members, and the `etcd-promotion` before |
+//! | `control-plane` | control-plane nodes | `images`, `configuration`, `etcd-member` |
 //! | `kubelet` | every node | `services`, `configuration`, and its `control-plane` |
-//! | `api-ready` | cluster | `kubelet` of the control plane |
+//! | `etcd-promotion` | control-plane nodes that join | `kubelet` |
+//! | `api-ready` | cluster | `kubelet` and `etcd-promotion` of the control plane |
 //! | the first manifest set (rights) | cluster | `api-ready` |
 //! | one step a further set | cluster | the first set, every `workload-images` |
 //! | `nodes-ready` | cluster | every `kubelet`, every `workload-images`, the first set |
@@ -22,6 +25,7 @@
 mod certificates;
 mod cluster;
 mod draft;
+mod etcd;
 mod files;
 mod host;
 mod kubelet;
@@ -34,10 +38,11 @@ use std::collections::BTreeMap;
 
 use kubezt_model::NodeName;
 use kubezt_model::desired::{Desired, DesiredNode};
-use kubezt_model::node::{Facts, Read, Reading, START_STEP};
+use kubezt_model::node::{Facts, FileReading, Read, Reading, START_STEP};
 use kubezt_model::plan::StepId;
 
 use crate::assess::Assessment;
+use crate::members::{MANIFEST, Membership};
 use crate::order::Draft;
 
 /// What a node step is decided from.
@@ -47,6 +52,8 @@ pub(crate) struct NodeContext<'a> {
     pub assessment: &'a Assessment,
     /// Every control-plane node.
     pub control_plane: &'a [NodeName],
+    /// Members of etcd.
+    pub etcd: &'a Membership,
 }
 
 impl NodeContext<'_> {
@@ -57,6 +64,15 @@ impl NodeContext<'_> {
     pub(crate) fn reading(&self, read: &Read) -> &Reading {
         // A reading that was not taken is as good as nothing there: the action is idempotent, so planning it is safe.
         self.facts.reading(read).unwrap_or(&Reading::Missing)
+    }
+
+    /// The file at this path when its step comes: the manifest of an etcd that is to get data is taken away before.
+    pub(crate) fn file(&self, path: &str) -> Option<&FileReading> {
+        if path == MANIFEST && self.etcd.formation(self.name()).is_some() {
+            None
+        } else {
+            self.facts.file(path)
+        }
     }
 
     pub(crate) fn id(&self, what: &str) -> StepId {
@@ -84,15 +100,17 @@ pub(crate) fn all(
 ) -> Vec<Draft> {
     let control_plane: Vec<NodeName> =
         desired.cluster.control_plane().map(|node| node.name.clone()).collect();
+    let etcd = Membership::of(desired, facts);
     let contexts: Vec<NodeContext<'_>> = desired
         .nodes
         .iter()
         .filter_map(|node| {
             let facts = facts.get(&node.node.name)?;
-            Some(NodeContext { desired: node, facts, assessment, control_plane: &control_plane })
+            Some(NodeContext { desired: node, facts, assessment, control_plane: &control_plane, etcd: &etcd })
         })
         .collect();
-    let node_steps: [fn(&NodeContext<'_>) -> Draft; 10] = [
+    let node_steps: [fn(&NodeContext<'_>) -> Draft; 13] = [
+        etcd::removal,
         host::host,
         host::components,
         services::services,
@@ -101,8 +119,10 @@ pub(crate) fn all(
         certificates::authorities,
         certificates::certificates,
         files::configuration,
+        etcd::member,
         files::control_plane,
         kubelet::kubelet,
+        etcd::promotion,
     ];
     let mut drafts: Vec<Draft> =
         node_steps.iter().flat_map(|step| contexts.iter().map(|context| step(context))).collect();

@@ -117,6 +117,23 @@ pub fn remove(root: &NodeRoot, name: &str) -> Result<Applied, NodeError> {
     Ok(Applied::changed(true))
 }
 
+/// Moves a directory to a name beside it that has the time in it. Nothing to do where it is absent.
+///
+/// # Errors
+/// [`NodeError::Path`], [`NodeError::File`].
+pub fn set_aside(root: &NodeRoot, name: &str) -> Result<Applied, NodeError> {
+    let path = root.path(name)?;
+    if files::metadata(&path)?.is_none() {
+        return Ok(Applied::changed(false));
+    }
+    let time =
+        jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string();
+    let aside = root.path(&format!("{name}.{time}"))?;
+    std::fs::rename(&path, &aside).map_err(NodeError::file("move", &path))?;
+    files::sync_folder(files::folder_of(&path)?)?;
+    Ok(Applied::changed(true))
+}
+
 fn is_folder(path: &Path) -> NodeError {
     NodeError::Unsuitable {
         path: path.to_owned(),

@@ -1,6 +1,7 @@
 //! Doing things. Every action may be repeated: it looks first, and says whether it changed anything.
 
 pub mod blob;
+pub mod etcd;
 pub mod file;
 pub mod image;
 pub mod kernel;
@@ -87,6 +88,16 @@ async fn perform(
         Action::RestartUnit { name } => unit::restart(root, &name).await,
         Action::RestartStaticPod { name, manifest, timeout_seconds } => {
             pod::restart(root, name, manifest, timeout_seconds, progress).await
+        }
+        Action::SetAside { path } => blocking(root, move |root| file::set_aside(root, &path)).await,
+        Action::FormEtcdMember { manifest, cluster, timeout_seconds } => {
+            etcd::form(root, &manifest, cluster, timeout_seconds, progress).await
+        }
+        Action::PromoteEtcdMember { peer_url, endpoints, timeout_seconds } => {
+            etcd::promote(root, &peer_url, &endpoints, timeout_seconds, progress).await
+        }
+        Action::RemoveEtcdMember { peer_url, timeout_seconds } => {
+            etcd::remove(root, &peer_url, timeout_seconds, progress).await
         }
         Action::Wait { condition, timeout_seconds } => {
             wait::until(root, &condition, timeout_seconds, progress).await

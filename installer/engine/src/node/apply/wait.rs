@@ -89,6 +89,7 @@ async fn look(
                 Err(_) => Err("no answer".to_owned()),
             })
         }
+        Condition::EtcdCurrent => super::etcd::look(root).await,
         Condition::StaticPodCurrent { name, manifest } => static_pod(root, name, manifest, before),
     }
 }

@@ -3,7 +3,6 @@
 //! What is asked many times is looked up once: one pass over /proc, one `systemctl show`, one list of images.
 
 pub mod audit;
-pub mod etcd;
 pub mod file;
 pub mod host;
 pub mod kernel;
@@ -13,13 +12,12 @@ pub mod version;
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use kubezt_model::node::{Read, Reading};
 
 use super::accounts::Accounts;
 use super::blobs::BlobStore;
+use super::etcdctl::Etcdctl;
 use super::{NodeError, NodeRoot, images, processes};
 
 /// Threads that read files side by side; most of the time goes into digests of large programs.
@@ -44,20 +42,22 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
     });
     let values = reads.iter().filter_map(|read| match read {
         Read::EtcdValue { key } => Some(async move {
-            let value = etcd::value(root, key).await;
-            (
-                read.clone(),
-                reading(value.map(|value| value.map(|bytes| Reading::EtcdValue(STANDARD.encode(bytes))))),
-            )
+            let value = match Etcdctl::of_api_server(root) {
+                Ok(etcd) => etcd.value(key).await,
+                Err(error) => Err(error),
+            };
+            (read.clone(), reading(value.map(|value| value.map(Reading::EtcdValue))))
         }),
         _ => None,
     });
-    let (mut answers, units, images, versions, values) = tokio::join!(
+    let wants_members = reads.contains(&Read::EtcdMembers);
+    let (mut answers, units, images, versions, values, members) = tokio::join!(
         files(root, on_disk),
         unit::read(root, &unit_names),
         async { if wants_images { Some(images::list(root).await) } else { None } },
         join_all(versions),
         join_all(values),
+        async { if wants_members { Some(members(root).await) } else { None } },
     );
     answers.extend(versions);
     answers.extend(values);
@@ -76,6 +76,7 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
                     Some(Err(error)) => Reading::Failed(error.chain()),
                     None => Reading::Missing,
                 },
+                Read::EtcdMembers => members.clone().unwrap_or(Reading::Missing),
                 _ => match answers.get(&read) {
                     Some(reading) => reading.clone(),
                     None => Reading::Failed("it was not read".to_owned()),
@@ -86,8 +87,27 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
         .collect()
 }
 
+/// The members of etcd. Without a manifest there never was one here.
+async fn members(root: &NodeRoot) -> Reading {
+    if !root.known("/etc/kubernetes/manifests/etcd.yaml").exists() {
+        return Reading::Missing;
+    }
+    let members = match Etcdctl::here(root) {
+        Ok(etcd) => etcd.members().await,
+        Err(error) => Err(error),
+    };
+    reading(members.map(|members| Some(Reading::EtcdMembers(members))))
+}
+
 fn is_on_disk(read: &Read) -> bool {
-    !matches!(read, Read::Unit { .. } | Read::Image { .. } | Read::Version { .. } | Read::EtcdValue { .. })
+    !matches!(
+        read,
+        Read::Unit { .. }
+            | Read::Image { .. }
+            | Read::Version { .. }
+            | Read::EtcdValue { .. }
+            | Read::EtcdMembers
+    )
 }
 
 /// Everything that is answered by the file system, on a few threads.
@@ -153,9 +173,11 @@ impl Context {
             Read::AuditRecord { path, audit_id } => {
                 audit::record(&self.root, path, audit_id).map(|record| record.map(Reading::AuditRecord))
             }
-            Read::Unit { .. } | Read::Image { .. } | Read::Version { .. } | Read::EtcdValue { .. } => {
-                Ok(None)
-            }
+            Read::Unit { .. }
+            | Read::Image { .. }
+            | Read::Version { .. }
+            | Read::EtcdValue { .. }
+            | Read::EtcdMembers => Ok(None),
         };
         reading(answer)
     }

@@ -1,0 +1,96 @@
+//! Members of etcd that are lost, removed and added.
+
+use anyhow::{Result, ensure};
+use fs_err as fs;
+use kubezt_tests::{Kubezt, World};
+
+use crate::install::{control_plane, etcdctl};
+
+/// Something that is written when there are three, and must be there ever after.
+const WITNESS: &str = "story-witness";
+
+/// The disk of a member is lost: kubelet's etcd neither founds a cluster nor comes back as who it was; an install lets it join
+/// as a new member, and the others go on all the while.
+pub fn lost_data(world: &World) -> Result<()> {
+    world.kubectl(&format!("-n default create configmap {WITNESS} --from-literal=is=there"))?;
+    let lost = &control_plane(world)[2];
+    let before = ids(world)?;
+    world.lab.shell(
+        lost,
+        "rm -rf /var/lib/etcd/member; old=$(pgrep -x etcd); kill -9 $old; \
+         for try in $(seq 30); do \
+           grep -lq 'cannot fetch cluster info from peer urls' /var/log/pods/kube-system_etcd-*/etcd/*.log && break; sleep 1; \
+         done; \
+         if [ -e /var/lib/etcd/member ] && etcdctl --dial-timeout=1s --command-timeout=2s --endpoints https://127.0.0.1:2379 \
+              --cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/server.crt --key /etc/etcd/pki/server.key \
+              endpoint health; then echo it came back by itself >&2; exit 1; fi; \
+         grep -q 'cannot fetch cluster info from peer urls' /var/log/pods/kube-system_etcd-*/etcd/*.log",
+    )?;
+    let plan = world.kubezt.run("plan", &["--exit-code", "--summary"])?;
+    let why = format!("etcd member {}  (its data is lost)", lost.name);
+    ensure!(plan.code == 5 && plan.stdout.contains(&why), "exit code {}:\n{}", plan.code, plan.stdout);
+    world.kubezt.succeed("install", &["--no-verify"])?;
+    let after = ids(world)?;
+    let kept = after.iter().filter(|id| before.contains(id)).count();
+    ensure!(after.len() == 3 && kept == 2, "members before {before:?}, after {after:?}");
+    whole(world, &world.kubezt)
+}
+
+/// Two control-plane nodes are taken out of the file: they are removed one after the other, nothing that was written is lost,
+/// and what is left trusts them no more.
+pub fn three_to_one(world: &World) -> Result<()> {
+    let file = world.lab.path("cluster-one.yaml");
+    let mut text = fs::read_to_string(world.lab.cluster_file())?;
+    for node in &control_plane(world)[1..] {
+        let start = text.find(&format!("  - name: {}\n", node.name));
+        let entry = start.map(|start| {
+            let rest = &text[start + 4..];
+            let end = rest.find("\n  - ").map_or(rest.len(), |end| end + 1);
+            text[start..start + 4 + end].to_owned()
+        });
+        let entry =
+            entry.ok_or_else(|| anyhow::anyhow!("{} is not listed as expected:\n{text}", node.name))?;
+        text = text.replace(&entry, "");
+    }
+    fs::write(&file, text)?;
+    let one = world.kubezt.on(file);
+    one.succeed("install", &["--no-verify"])?;
+    ensure!(ids(world)?.len() == 1, "members: {:?}", ids(world)?);
+    let bundle = world.lab.shell(
+        control_plane(world).first().unwrap_or(world.lab.control_plane()),
+        "grep -c BEGIN /etc/etcd/pki/ca.crt",
+    )?;
+    ensure!(bundle.trim() == "1", "{bundle} authorities of etcd are trusted");
+    whole(world, &one)
+}
+
+/// They are added again: their old data is set aside, they learn, and they vote.
+pub fn one_to_three(world: &World) -> Result<()> {
+    world.kubezt.succeed("install", &["--profile", "stig"])?;
+    ensure!(ids(world)?.len() == 3, "members: {:?}", ids(world)?);
+    for node in &control_plane(world)[1..] {
+        let aside = world.lab.shell(node, "ls -d /var/lib/etcd/member.* | wc -l")?;
+        ensure!(aside.trim() == "1", "{}: {aside} folders set aside", node.name);
+        let witness =
+            etcdctl(world, node, &format!("get --keys-only /registry/configmaps/default/{WITNESS}"))?;
+        ensure!(witness.contains(WITNESS), "{} does not have what was written: {witness:?}", node.name);
+    }
+    whole(world, &world.kubezt)
+}
+
+/// Nothing is left to do, and nothing was lost.
+fn whole(world: &World, kubezt: &Kubezt) -> Result<()> {
+    let run = kubezt.run("plan", &["--exit-code", "--summary"])?;
+    ensure!(run.code == 0, "exit code {}:\n{}", run.code, run.stdout);
+    let witness =
+        world.kubectl(&format!("-n default get configmap {WITNESS} --output jsonpath={{.data.is}}"))?;
+    ensure!(witness.trim() == "there", "it is lost: {witness:?}");
+    Ok(())
+}
+
+/// Ids of all members, as the first control-plane node knows them; every one has a vote.
+fn ids(world: &World) -> Result<Vec<String>> {
+    let list = etcdctl(world, world.lab.control_plane(), "member list")?;
+    ensure!(list.lines().all(|line| line.ends_with("false")), "there is a learner:\n{list}");
+    Ok(list.lines().filter_map(|line| line.split(',').next()).map(str::to_owned).collect())
+}
