@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use kubezt_controls::report;
 use kubezt_model::desired::{Desired, DesiredNode, OnChange, Sensitivity};
 use kubezt_model::node::Facts;
 use kubezt_model::yaml;
@@ -28,24 +29,61 @@ fn baseline_renders_as_before() {
 }
 
 #[test]
+fn cis_renders_as_before() {
+    compare("cis");
+}
+
+#[test]
+fn nsa_renders_as_before() {
+    compare("nsa");
+}
+
+#[test]
 fn stig_renders_as_before() {
     compare("stig");
 }
 
+#[test]
+fn stig_tiered_renders_as_before() {
+    compare("stig-tiered");
+}
+
 fn compare(profile: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(profile);
-    let actual = everything(&assembly::desired(CLUSTER, profile, "1").unwrap());
+    compare_with(profile, &everything(&assembly::desired(CLUSTER, profile, "1").unwrap()));
+}
+
+/// Compares with the files of a folder below `golden/`.
+fn compare_with(name: &str, actual: &BTreeMap<String, String>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        update(&folder, &actual);
+        update(&folder, actual);
     }
     let expected = assembly::files_below(&folder);
-    let difference = difference(&expected, &actual);
+    let difference = difference(&expected, actual);
     assert!(
         difference.is_empty(),
-        "{profile}: what is rendered differs from tests/golden/{profile}:\n\n{}\n\nWhere this is meant, write the files \
+        "{name}: what is written differs from tests/golden/{name}:\n\n{}\n\nWhere this is meant, write the files \
          anew and commit them:\n\n    UPDATE_GOLDEN=1 cargo test -p kubezt-tests --test golden\n",
         shortened(&difference)
     );
+}
+
+/// What the command says about profiles: each one in words, and the way from one to the next.
+#[test]
+fn profiles_read_as_before() {
+    let library = assembly::library();
+    let mut texts = BTreeMap::new();
+    for profile in library.profiles() {
+        texts.insert(format!("show-{}.txt", profile.name), report::profile::write(library, profile));
+    }
+    let (kubernetes, cni) = ("1.36.3".parse().unwrap(), "cilium");
+    for (from, to) in
+        [("baseline", "cis"), ("cis", "nsa"), ("nsa", "stig"), ("stig", "stig-tiered"), ("stig", "baseline")]
+    {
+        let difference = kubezt_controls::compare::compare(library, from, to, &kubernetes, cni).unwrap();
+        texts.insert(format!("diff-{from}-{to}.txt"), report::comparison::write(library, &difference));
+    }
+    compare_with("profiles", &texts);
 }
 
 fn update(folder: &Path, files: &BTreeMap<String, String>) {
@@ -112,6 +150,9 @@ fn everything(desired: &Desired) -> BTreeMap<String, String> {
         for object in &set.objects {
             text.push_str("---\n");
             text.push_str(&yaml::write(object).unwrap());
+        }
+        for object in &set.absent {
+            let _ = writeln!(text, "# absent: {}", kubezt_plan::assess::object_name(object));
         }
         files.insert(format!("cluster/{position:02}-{}.yaml", set.name), text);
     }

@@ -68,8 +68,15 @@ pub fn desired(text: &str, profile: &str, build: &str) -> Result<Desired, String
     manifests.push(ManifestSet {
         name: "nodes".to_owned(),
         objects: cluster.nodes.iter().map(node_object).collect(),
+        absent: Vec::new(),
     });
     Ok(Desired { cluster, nodes, manifests })
+}
+
+/// The profiles of the repository.
+#[allow(dead_code, reason = "only one of the two test programs looks at it")]
+pub fn library() -> &'static Library {
+    &LIBRARY
 }
 
 /// Values for the chart of the cluster's network plug-in.

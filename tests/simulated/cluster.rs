@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 
 use crate::assembly;
 
+/// Every profile that comes with kubezt.
+pub const PROFILES: [&str; 5] = ["baseline", "cis", "nsa", "stig", "stig-tiered"];
+
 /// One control-plane node and this many workers.
 pub fn desired(profile: &str, workers: usize) -> Arc<Desired> {
     let spec = plain(profile, workers);
@@ -184,7 +187,7 @@ pub fn spec() -> impl Strategy<Value = Spec> {
     let ports = (prop::sample::select(vec![443, 6443, 16443]), prop::sample::select(vec![7443, 17443]));
     (
         "[a-z]([a-z0-9-]{0,9}[a-z0-9])?",
-        prop::sample::select(vec!["baseline", "stig"]),
+        prop::sample::select(PROFILES.to_vec()),
         (12_u8..=20, any::<u32>())
             .prop_map(|(length, bits)| network(Ipv4Addr::new(10, 0, 0, 0), 8, length, bits)),
         (12_u8..=28, any::<u32>())

@@ -118,7 +118,12 @@ impl World {
                     .iter()
                     .filter(|object| objects.get(&object_name(object)) != Some(object))
                     .map(|object| Due { subject: object_name(object), why: "differs".to_owned() });
-                assessment.objects.insert(set.name.clone(), due.collect());
+                let left_over = set
+                    .absent
+                    .iter()
+                    .filter(|object| objects.contains_key(&object_name(object)))
+                    .map(|object| Due { subject: object_name(object), why: "switched off".to_owned() });
+                assessment.objects.insert(set.name.clone(), due.chain(left_over).collect());
             }
         }
         (facts, assessment)
@@ -349,7 +354,11 @@ impl SimulatedFleet {
                     }
                     lock(&self.world.objects).insert(object_name(object), object.clone());
                 }
-                Ok(manifests.objects.len())
+                for object in &manifests.absent {
+                    hands.reach()?;
+                    lock(&self.world.objects).remove(&object_name(object));
+                }
+                Ok(manifests.objects.len() + manifests.absent.len())
             }
             Operation::Gate { gate, .. } => {
                 hands.live()?;

@@ -57,7 +57,7 @@ fn assert_complete(world: &World, outcome: &Outcome, what: &str) {
 
 #[test]
 fn an_install_converges_and_a_second_one_does_nothing() {
-    for profile in ["baseline", "stig"] {
+    for profile in cluster::PROFILES {
         let world = bare(cluster::desired(profile, 2));
         assert_complete(&world, &install(&world), profile);
         let (end, restarts) = (EndState::of(&world), world.restarts());
@@ -66,6 +66,39 @@ fn an_install_converges_and_a_second_one_does_nothing() {
         assert_eq!(world.restarts(), restarts);
         end.assert_same(&EndState::of(&world), profile);
     }
+}
+
+/// One install takes a running cluster from any profile to the next one and back, and leaves the same as on
+/// bare nodes.
+#[test]
+fn a_cluster_goes_from_profile_to_profile() {
+    let mut world = bare(cluster::desired("baseline", 2));
+    assert_complete(&world, &install(&world), "baseline at first");
+    for profile in ["cis", "nsa", "stig-tiered", "stig", "baseline", "nsa", "baseline"] {
+        world = world.fork(cluster::desired(profile, 2), None);
+        assert!(!plan(&world).is_empty(), "{profile}: nothing is to be done");
+        assert_complete(&world, &install(&world), profile);
+        let fresh = bare(cluster::desired(profile, 2));
+        assert_complete(&fresh, &install(&fresh), profile);
+        EndState::of(&fresh).assert_same(&EndState::of(&world), profile);
+    }
+}
+
+#[test]
+fn several_control_plane_nodes_go_from_profile_to_profile() {
+    let mut world = bare(cluster::highly_available("baseline", 1));
+    assert_complete(&world, &install(&world), "baseline at first");
+    for profile in ["stig", "nsa", "baseline"] {
+        world = world.fork(cluster::highly_available(profile, 1), None);
+        assert_complete(&world, &install(&world), profile);
+    }
+}
+
+#[test]
+fn a_switch_killed_anywhere_is_resumed_to_the_same_end() {
+    let before = bare(cluster::desired("nsa", 1));
+    assert_complete(&before, &install(&before), "before");
+    killed_anywhere(&before, &cluster::desired("stig", 1), 8);
 }
 
 #[test]

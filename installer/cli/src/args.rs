@@ -28,7 +28,7 @@ pub enum Command {
     Render(RenderArgs),
     /// Show the nodes' host keys and record them after confirmation
     Trust(TrustArgs),
-    /// List the profiles, or show what one of them settles
+    /// List the profiles, show what one of them settles, or compare two
     Profile(ProfileArgs),
     /// Explain a requirement or a control: why, how it is set, checked and mended
     Explain(ExplainArgs),
@@ -56,8 +56,8 @@ pub struct ClusterArgs {
     /// Cluster file
     #[arg(short = 'f', long = "file", default_value = "cluster.yaml", value_name = "FILE")]
     pub file: PathBuf,
-    /// Profile, in place of the cluster file's
-    #[arg(long, value_name = "NAME")]
+    /// Profile, in place of the cluster file's: a name, or the path of a file of the site
+    #[arg(long, value_name = "NAME|FILE")]
     pub profile: Option<String>,
 }
 
@@ -167,10 +167,23 @@ pub struct ProfileArgs {
 pub enum ProfileCommand {
     /// List the profiles
     List,
-    /// Show the requirements and settings of a profile
+    /// Show the requirements and settings of a profile, what it leaves out or loosens, and why
     Show {
-        /// Profile name
+        /// Profile name, or the path of a file
+        #[arg(value_name = "NAME|FILE")]
         name: String,
+    },
+    /// Show what changes from one profile to another: settings, requirements and controls won and lost
+    Diff {
+        /// Profile that is left: a name, or the path of a file
+        #[arg(value_name = "A")]
+        from: String,
+        /// Profile that is taken up: a name, or the path of a file
+        #[arg(value_name = "B")]
+        to: String,
+        /// How it is written
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
     },
 }
 

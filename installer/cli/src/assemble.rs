@@ -202,6 +202,7 @@ pub async fn manifests(context: &Context, printer: Printer) -> Result<Vec<Manife
     sets.push(ManifestSet {
         name: NODE_OBJECTS.to_owned(),
         objects: input.cluster.nodes.iter().map(node_object).collect(),
+        absent: Vec::new(),
     });
     Ok(sets)
 }

@@ -74,7 +74,7 @@ pub async fn render(
     }
     // What a definition defines may be in the same chart; the sort is stable, so Helm's order holds otherwise.
     objects.sort_by_key(|object| !is_definition(object));
-    Ok(ManifestSet { name: name.to_owned(), objects })
+    Ok(ManifestSet { name: name.to_owned(), objects, absent: Vec::new() })
 }
 
 /// Charts may leave the namespace to the installer; our objects always name theirs.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
+use kubezt_controls::library::is_file;
 use kubezt_controls::{Library, resolve};
 use kubezt_engine::state::{Secrets, State};
 use kubezt_model::SecretText;
@@ -48,14 +49,24 @@ impl Context {
             Err(error) => return Err(Failure::environment(error)),
         };
         let file = cluster::parse(&name, &text).map_err(Failure::usage)?;
-        let library = library()?;
-        let cluster = resolve(&library, &file, &text, &name, arguments.profile.as_deref())
-            .map_err(|errors| Failure::usage(all(&errors)))?;
-        let state = State::beside(&arguments.file).map_err(Failure::environment)?;
         let folder = match arguments.file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        let mut library = library()?;
+        let profile = match (&arguments.profile, &file.spec.profile) {
+            (Some(reference), _) => Some(profile(&mut library, reference, "--profile")?),
+            (None, Some(reference)) if is_file(reference) => {
+                let place = kubezt_controls::place_of_profile(&name, &text, reference);
+                let path = folder.join(reference).to_string_lossy().into_owned();
+                Some(profile(&mut library, &path, &place)?)
+            }
+            // Resolving reads it from the file, and knows the line of a wrong one.
+            _ => None,
+        };
+        let cluster = resolve(&library, &file, &text, &name, profile.as_deref())
+            .map_err(|errors| Failure::usage(all(&errors)))?;
+        let state = State::beside(&arguments.file).map_err(Failure::environment)?;
         Ok(Arc::new(Self { library, file, folder, cluster, state }))
     }
 
@@ -148,13 +159,23 @@ pub fn library() -> Result<Library, Failure> {
     Library::load(embedded::profiles()).map_err(|errors| Failure::usage(all(&errors)))
 }
 
+/// The name of the profile that is meant: a file of the site is read and added to the library, a name is
+/// taken as it is. `place` is what names it, for errors.
+pub fn profile(library: &mut Library, reference: &str, place: &str) -> Result<String, Failure> {
+    if !is_file(reference) {
+        return Ok(reference.to_owned());
+    }
+    let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
+    library.add_site_profile(reference, place, read).map_err(|errors| Failure::usage(all(&errors)))
+}
+
 /// The embedded templates.
 pub fn templates() -> Result<Templates, Failure> {
     Templates::load(embedded::templates()).map_err(|errors| Failure::usage(all(&errors)))
 }
 
 /// Every error, a line each.
-fn all<E: std::fmt::Display>(errors: &[E]) -> String {
+pub fn all<E: std::fmt::Display>(errors: &[E]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
 }
 

@@ -107,7 +107,7 @@ impl<'a> Trial<'a> {
                 });
                 return futures::future::join_all(tries).await;
             }
-            Probe::AnonymousRequest {} => patiently(|| self.anonymous()).await,
+            Probe::AnonymousRequest { health } => patiently(|| self.anonymous(health)).await,
             Probe::PrivilegedPod {} => patiently(|| self.privileged_pod()).await,
             Probe::SecretCiphertext {} => patiently(|| self.secret()).await,
             Probe::AuditRecord {} => patiently(|| self.audit_record()).await,
@@ -148,10 +148,14 @@ impl<'a> Trial<'a> {
         }
     }
 
-    async fn anonymous(&self) -> Result<Tried, String> {
+    async fn anonymous(&self, health: bool) -> Result<Tried, String> {
         let dial = self.dialler(self.first, TlsComponent::KubeApiserver)?;
         let client = self.fleet.anonymous_client(dial)?;
-        anonymous::request(&client, "/api/v1/namespaces").await
+        let refused = anonymous::request(&client, "/api/v1/namespaces").await?;
+        if !health || matches!(refused, Tried::Broken { .. }) {
+            return Ok(refused);
+        }
+        anonymous::health_only(&client).await
     }
 
     async fn privileged_pod(&self) -> Result<Tried, String> {

@@ -135,10 +135,13 @@ async fn look_at_api(fleet: &RemoteFleet, desired: &Desired, assessment: &mut As
         Some(client)
     };
     let Ok(Some(client)) = tokio::time::timeout(API_PATIENCE, look).await else { return };
-    let drifts = desired
-        .manifests
-        .iter()
-        .map(|set| async move { (set, manifests::drift(client, &set.objects).await) });
+    let drifts = desired.manifests.iter().map(|set| async move {
+        let found = tokio::try_join!(
+            manifests::drift(client, &set.objects),
+            manifests::left_over(client, &set.absent)
+        );
+        (set, found.map(|(due, left_over)| [due, left_over].concat()))
+    });
     let mut reachable = true;
     for (set, drift) in futures::future::join_all(drifts).await {
         match drift {

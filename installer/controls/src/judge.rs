@@ -11,9 +11,10 @@ use kubezt_model::node::{Facts, Read};
 use serde_json::Value;
 
 use crate::check::api::ApiRead;
-use crate::check::{Check, ClusterContext, Judged, NodeContext, Terms};
-use crate::library::{ImageSupply, Library, Requirement};
+use crate::check::{Check, ClusterContext, Judged, NodeContext, Terms, of_setting};
+use crate::library::{ImageSupply, Library, Loosening, Profile, Requirement};
 use crate::probe::{ProbeOutcome, ProbeResult};
+use crate::resolve::merge;
 
 /// Everything that was seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,12 +89,19 @@ fn node_checks(requirement: &Requirement, role: Role) -> impl Iterator<Item = &C
 /// Judges everything a cluster's profile asks for.
 pub fn judge(library: &Library, cluster: &Cluster, evidence: &Evidence) -> Vec<Finding> {
     let terms = Terms::new(cluster);
+    let loosened = library.loosenings_of(&cluster.profile);
     let mut findings = Vec::new();
     for requirement in library.selected(cluster) {
         let of_requirement = judge_requirement(requirement, cluster, evidence, &terms);
-        findings.extend(
-            of_requirement.into_iter().map(|finding| waived(finding, &cluster.waivers, evidence.today)),
-        );
+        let loosenings: Vec<_> = loosened
+            .iter()
+            .filter(|(_, loosening)| loosening.requirement == requirement.id)
+            .copied()
+            .collect();
+        findings.extend(of_requirement.into_iter().map(|finding| {
+            let finding = waived(finding, &cluster.waivers, evidence.today);
+            loosened_by_profile(finding, &loosenings, cluster, evidence, &terms)
+        }));
     }
     findings
 }
@@ -200,10 +208,53 @@ fn waived(mut finding: Finding, waivers: &[Waiver], today: jiff::civil::Date) ->
         finding.verdict = Verdict::Accepted {
             reason: waiver.reason.clone(),
             owner: waiver.owner.clone(),
-            expires: waiver.expires,
+            expires: Some(waiver.expires),
             wanted: wanted.clone(),
             got: got.clone(),
         };
     }
+    finding
+}
+
+/// A failure of a requirement that the profile loosens is accepted, where what runs is what the profile
+/// loosens it to.
+fn loosened_by_profile(
+    mut finding: Finding,
+    loosenings: &[(&Profile, &Loosening)],
+    cluster: &Cluster,
+    evidence: &Evidence,
+    terms: &Terms,
+) -> Finding {
+    let Verdict::Fail { wanted, got } = &finding.verdict else { return finding };
+    // The last word is the one of the profile that extends the others.
+    let Some((profile, loosening)) = loosenings.last() else { return finding };
+    let node = finding.node.as_ref().and_then(|name| cluster.node(name));
+    let in_force: Vec<Check> = merge::flatten(&loosening.settings)
+        .iter()
+        .filter(|entry| !entry.add)
+        .filter_map(|entry| of_setting::is_in_force(&entry.keys, &entry.value))
+        .collect();
+    if let Some(node) = node {
+        let context = NodeContext { terms, node, facts: evidence.facts.get(&node.name) };
+        let others = in_force
+            .iter()
+            .filter(|check| check.runs_on(node.role))
+            .map(|check| check.judge_node(&context))
+            .find(|judged| judged.verdict != Verdict::Pass);
+        if let Some(judged) = others {
+            let note = format!("profile `{}` loosens it, but not to this", profile.name);
+            finding.evidence.extend(judged.evidence);
+            finding.evidence.push(note.clone());
+            finding.verdict = Verdict::Fail { wanted: wanted.clone(), got: format!("{got}; {note}") };
+            return finding;
+        }
+    }
+    finding.verdict = Verdict::Accepted {
+        reason: loosening.reason.trim().to_owned(),
+        owner: format!("profile {}", profile.name),
+        expires: None,
+        wanted: wanted.clone(),
+        got: got.clone(),
+    };
     finding
 }

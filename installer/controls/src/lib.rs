@@ -8,13 +8,16 @@
 //! | [`resolve`] | profile + `cluster.yaml` → a resolved [`kubezt_model::desired::Cluster`] |
 //! | [`check`] | the kinds of checks: what each looks at, and how it judges what was seen |
 //! | [`probe`] | the kinds of probes, and how an outcome is handed in |
+//! | [`compare`] | what changes from one profile to another |
 //! | [`judge`] | evidence → findings |
 //! | [`report`] | findings → text and JSON |
 
 pub mod check;
+pub mod compare;
 pub mod judge;
 pub mod library;
 pub mod nearest;
+mod place;
 pub mod probe;
 pub mod report;
 pub mod resolve;
@@ -24,4 +27,4 @@ pub use check::api::ApiRead;
 pub use judge::{Evidence, api_reads, judge, reads};
 pub use library::{Library, LoadError};
 pub use probe::{Probe, ProbeOutcome, ProbeResult};
-pub use resolve::{ResolveError, resolve};
+pub use resolve::{ResolveError, place_of_profile, resolve};

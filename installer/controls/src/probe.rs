@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Probe {
     /// A request without credentials to the API server is refused with 401.
-    AnonymousRequest {},
+    AnonymousRequest {
+        /// Whether its health, and nothing else, is answered without credentials.
+        #[serde(default)]
+        health: bool,
+    },
     /// A handshake that must not succeed is tried against a component.
     WeakTls {
         /// Whose listening socket.

@@ -243,7 +243,8 @@ impl RemoteFleet {
     async fn apply_step(&self, set: &ManifestSet, report: &(dyn Fn(String) + Sync)) -> Result<usize, String> {
         let client = if set.name == FIRST_RIGHTS { self.first_api().await? } else { self.api().await? };
         manifests::apply(client, &set.objects, report).await?;
-        Ok(set.objects.len())
+        manifests::remove(client, &set.absent).await?;
+        Ok(set.objects.len() + set.absent.len())
     }
 
     async fn gate_step(

@@ -1,4 +1,4 @@
-//! Applying objects, and finding which of them differ from what the API holds.
+//! Applying and removing objects, and finding which of them differ from what the API holds.
 
 use std::time::Duration;
 
@@ -40,6 +40,34 @@ pub async fn drift(client: &ApiClient, objects: &[Value]) -> Result<Vec<Due>, Ap
         .collect()
         .await;
     results.into_iter().filter_map(Result::transpose).collect()
+}
+
+/// Which of these objects the API holds, although they must not exist.
+///
+/// # Errors
+/// The API does not answer.
+pub async fn left_over(client: &ApiClient, absent: &[Value]) -> Result<Vec<Due>, ApiError> {
+    let results: Vec<Result<Option<Due>, ApiError>> = futures::stream::iter(absent)
+        .map(|object| async move {
+            let held = client.read(&object_path(object)?).await?.is_some();
+            Ok(held.then(|| Due { subject: object_name(object), why: "switched off".to_owned() }))
+        })
+        .buffered(CONCURRENCY)
+        .collect()
+        .await;
+    results.into_iter().filter_map(Result::transpose).collect()
+}
+
+/// Removes objects that must not exist.
+///
+/// # Errors
+/// The first object that is not let go, with its name.
+pub async fn remove(client: &ApiClient, absent: &[Value]) -> Result<(), String> {
+    for object in absent {
+        let failed = |error: ApiError| format!("remove {}: {error}", object_name(object));
+        client.delete(&object_path(object).map_err(failed)?).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Collection of the definitions of custom resources.

@@ -58,7 +58,8 @@ pub struct ClusterSpec {
     /// Kubernetes version, for example `1.36.3`; the components lock must hold it.
     #[serde(default = "default_kubernetes_version")]
     pub kubernetes_version: semver::Version,
-    /// Profile name; `--profile` overrides it.
+    /// Profile: a name, or the path of a file relative to this one (what has a slash or ends in `.yaml`);
+    /// `--profile` overrides it.
     #[serde(default)]
     pub profile: Option<String>,
     /// How clients reach the API.
@@ -89,7 +90,8 @@ pub struct ClusterSpec {
     pub waivers: Vec<Waiver>,
 }
 
-fn default_kubernetes_version() -> semver::Version {
+/// The Kubernetes version of a cluster file that names none.
+pub fn default_kubernetes_version() -> semver::Version {
     semver::Version::new(1, 36, 3)
 }
 

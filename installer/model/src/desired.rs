@@ -165,6 +165,10 @@ pub struct ManifestSet {
     pub name: String,
     /// Objects in the order they are applied.
     pub objects: Vec<serde_json::Value>,
+    /// Objects that must not exist, named by `apiVersion`, `kind` and `metadata`: what other settings would
+    /// have put there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<serde_json::Value>,
 }
 
 /// A file of a component that goes onto nodes as it is.

@@ -54,8 +54,8 @@ pub enum Verdict {
         reason: String,
         /// Who.
         owner: String,
-        /// Last day.
-        expires: jiff::civil::Date,
+        /// Last day; `None` where the profile itself accepts it, for as long as it says so.
+        expires: Option<jiff::civil::Date>,
         /// What was wanted.
         wanted: String,
         /// What was seen.

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// kube-apiserver.
     pub api_server: ComponentSettings,
+    /// Who is let in by the API server beside holders of credentials.
+    pub authentication: AuthenticationSettings,
     /// kube-controller-manager.
     pub controller_manager: ComponentSettings,
     /// kube-scheduler.
@@ -48,6 +50,15 @@ pub struct Settings {
 pub struct ComponentSettings {
     /// Arguments without leading dashes; the ones that follow from the cluster's own shape are not in here.
     pub arguments: BTreeMap<String, Argument>,
+}
+
+/// Who is let in by the API server beside holders of credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuthenticationSettings {
+    /// Whether `/livez`, `/readyz` and `/healthz`, and nothing else, answer without a credential
+    /// (NSA-AUTH-01). The server refuses the argument `anonymous-auth` beside it.
+    pub anonymous_health: bool,
 }
 
 /// Value of a command-line argument.

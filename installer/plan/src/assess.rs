@@ -21,7 +21,7 @@ pub struct Assessment {
     pub certificates: BTreeMap<NodeName, Vec<Due>>,
     /// Trust bundles to write, by node and path.
     pub bundles: BTreeMap<NodeName, Vec<Due>>,
-    /// Objects to apply, by manifest set; the subject is [`object_name`] of the object.
+    /// Objects to apply or to remove, by manifest set; the subject is [`object_name`] of the object.
     pub objects: BTreeMap<String, Vec<Due>>,
     /// Whether the API answered. Where it did not, every object is due.
     pub api_reachable: bool,
@@ -45,7 +45,12 @@ impl Assessment {
         if !self.api_reachable {
             return Some(Due { subject: name.to_owned(), why: "the API does not answer yet".to_owned() });
         }
-        self.objects.get(set)?.iter().find(|due| due.subject == name).cloned()
+        self.left_over(set, name).cloned()
+    }
+
+    /// Why this object of this set is to be removed, where the API was seen to hold it.
+    pub fn left_over(&self, set: &str, name: &str) -> Option<&Due> {
+        self.objects.get(set)?.iter().find(|due| due.subject == name)
     }
 }
 

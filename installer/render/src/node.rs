@@ -10,7 +10,8 @@ use crate::header::{FileHeader, ModeSource};
 use crate::templates::{FileTemplate, Templates};
 use crate::{Input, RenderError, arguments, node_shape, parse_back, values};
 
-/// Renders a node: its shape and all its files, sorted by path. Components and images are the caller's to add.
+/// Renders a node: its shape and all its files, sorted by path; files that the settings switch off must be
+/// absent. Components and images are the caller's to add.
 ///
 /// # Errors
 /// Everything that is wrong with the node's templates: undefined variables, settings that do not fit, results that do
@@ -23,6 +24,7 @@ pub fn render_node(
     let ground = Ground::of_node(input, node);
     let mut errors = Vec::new();
     let mut files: Vec<RenderedFile> = Vec::new();
+    let mut switched_off = Vec::new();
     // Static pods come last: each carries a digest of the files it reads when it starts.
     let mut configurations = BTreeMap::new();
     let is_pod = |file: &&FileTemplate| matches!(file.header.on_change, OnChange::StaticPod(_));
@@ -46,6 +48,10 @@ pub fn render_node(
                 }
                 files.push(file);
             }
+            // Other settings may have put it there.
+            Ok(None) if template.header.roles.contains(&node.role) => {
+                switched_off.push(template.header.path.clone());
+            }
             Ok(None) => {}
             Err(error) => errors.push(error),
         }
@@ -55,6 +61,7 @@ pub fn render_node(
     let mut desired = node_shape(input.cluster, node);
     add_units(&mut desired.units, &files);
     desired.sysctls = sysctls(&files);
+    desired.absent.extend(switched_off);
     desired.files = files;
     Ok(desired)
 }

@@ -2,13 +2,14 @@
 
 use kubezt_model::desired::ManifestSet;
 use kubezt_model::yaml;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::context::Ground;
 use crate::templates::{NETWORK_SET, ObjectTemplate, Templates};
 use crate::{Input, RenderError, parse_back, values};
 
-/// Renders all objects, set by set in the order they are applied; sets without objects are left out.
+/// Renders all objects, set by set in the order they are applied; sets without objects are left out. What the
+/// settings switch off is named as absent.
 ///
 /// # Errors
 /// Everything that is wrong with the templates, a policy the settings name that has none, an unknown network plug-in.
@@ -21,31 +22,40 @@ pub fn render_manifests(templates: &Templates, input: &Input<'_>) -> Result<Vec<
     for name in &templates.sets {
         let folder =
             if name == NETWORK_SET { format!("cni/{cni}/manifests") } else { format!("manifests/{name}") };
-        let mut objects = Vec::new();
+        let mut set = ManifestSet { name: name.clone(), objects: Vec::new(), absent: Vec::new() };
         for template in templates.objects.iter().filter(|template| template.folder == folder) {
             match render(templates, &ground, template) {
-                Ok(rendered) => objects.extend(rendered),
+                Ok((rendered, true)) => set.objects.extend(rendered),
+                Ok((rendered, false)) => set.absent.extend(rendered.iter().map(identity)),
                 Err(error) => errors.push(error),
             }
         }
-        if !objects.is_empty() {
-            sets.push(ManifestSet { name: name.clone(), objects });
+        if !set.objects.is_empty() || !set.absent.is_empty() {
+            sets.push(set);
         }
     }
     RenderError::all(errors)?;
     Ok(sets)
 }
 
+/// The objects of a template, and whether they are wanted.
 fn render(
     templates: &Templates,
     ground: &Ground,
     template: &ObjectTemplate,
-) -> Result<Vec<Value>, RenderError> {
-    if !ground.object_wanted(&template.name, &template.stem, &template.header)? {
-        return Ok(Vec::new());
-    }
+) -> Result<(Vec<Value>, bool), RenderError> {
+    let wanted = ground.object_wanted(&template.name, &template.stem, &template.header)?;
     let text = templates.render(&template.name, ground.context())?;
-    parse_back::objects(&template.name, &text)
+    Ok((parse_back::objects(&template.name, &text)?, wanted))
+}
+
+/// What tells an object from all others.
+fn identity(object: &Value) -> Value {
+    let mut metadata = json!({"name": object["metadata"]["name"]});
+    if let Some(namespace) = object["metadata"].get("namespace") {
+        metadata["namespace"] = namespace.clone();
+    }
+    json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata})
 }
 
 /// Names in lists of the settings for which there is no template.

@@ -261,7 +261,69 @@ fn sets_come_in_order_with_rights_first() {
     cluster.settings.network.default_deny = false;
     cluster.settings.admission.policies.clear();
     let sets = with(&cluster, |input| render_manifests(&templates(), input).unwrap());
-    assert_eq!(sets.len(), 3);
+    let filled: Vec<&str> =
+        sets.iter().filter(|set| !set.objects.is_empty()).map(|set| set.name.as_str()).collect();
+    assert_eq!(filled, ["rbac", "namespaces", "coredns"]);
+}
+
+#[test]
+fn what_is_switched_off_must_be_absent() {
+    let mut cluster = sample_cluster();
+    cluster.settings.host.auditd = false;
+    cluster.settings.admission.event_rate_qps = 0;
+    cluster.settings.admission.policies = vec!["no-secret-environment".to_owned()];
+    let node = rendered(&cluster, 0);
+    for path in ["/etc/audit/rules.d/kubezt.rules", "/etc/kubernetes/admission/eventratelimit.yaml"] {
+        assert!(node.absent.contains(&path.to_owned()), "{path} may stay: {:?}", node.absent);
+        assert!(!node.files.iter().any(|file| file.path == path));
+    }
+    let worker = rendered(&cluster, 1);
+    assert!(!worker.absent.iter().any(|path| path.ends_with("eventratelimit.yaml")), "never was on a worker");
+    let sets = with(&cluster, |input| render_manifests(&templates(), input).unwrap());
+    let policies = sets.iter().find(|set| set.name == "policies").unwrap();
+    let names = |objects: &[Value]| -> Vec<String> {
+        objects.iter().map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&policies.objects), ["kubezt-no-secret-environment"; 2]);
+    assert!(names(&policies.absent).contains(&"kubezt-no-privileged-host-ports".to_owned()));
+    assert!(!names(&policies.absent).contains(&"kubezt-no-secret-environment".to_owned()));
+    assert_eq!(
+        policies.absent[0].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["apiVersion", "kind", "metadata"]
+    );
+}
+
+#[test]
+fn health_for_everybody_and_a_closed_door_exclude_each_other() {
+    let mut cluster = sample_cluster();
+    cluster.settings.authentication.anonymous_health = true;
+    let node = rendered(&cluster, 0);
+    let document = document(&node, "/etc/kubernetes/authentication/config.yaml");
+    assert_eq!(document.pointer("/anonymous/conditions/2/path"), Some(&json!("/healthz")));
+    cluster.settings.api_server.arguments.insert("anonymous-auth".to_owned(), Argument::Switch(false));
+    let error = render(&cluster, 0).unwrap_err().to_string();
+    assert!(error.contains("authentication.anonymousHealth"), "{error}");
+}
+
+#[test]
+fn secrets_stay_readable_after_a_change_of_provider() {
+    use kubezt_model::settings::EncryptionProvider::{Aescbc, Aesgcm, Identity, Secretbox};
+    let mut cluster = sample_cluster();
+    for provider in [Aescbc, Aesgcm, Secretbox, Identity] {
+        cluster.settings.encryption.provider = provider;
+        let node = rendered(&cluster, 0);
+        let document = document(&node, "/etc/kubernetes/encryption/config.yaml");
+        let providers = document["resources"][0]["providers"].as_array().unwrap();
+        let names: Vec<&String> = providers.iter().flat_map(|one| one.as_object().unwrap().keys()).collect();
+        assert_eq!(
+            *names[0],
+            serde_json::to_value(provider).unwrap().as_str().unwrap(),
+            "the first one writes"
+        );
+        let mut sorted = names.clone();
+        sorted.sort();
+        assert_eq!(sorted, ["aescbc", "aesgcm", "identity", "secretbox"]);
+    }
 }
 
 #[test]

@@ -1,40 +1,58 @@
 //! `kubezt profile`
 
-use std::collections::BTreeMap;
+use kubezt_controls::Library;
+use kubezt_controls::compare::compare;
+use kubezt_controls::library::Profile;
+use kubezt_controls::nearest::nearest;
+use kubezt_controls::report::{comparison, profile as words};
+use kubezt_model::cluster::{CniSpec, default_kubernetes_version};
 
-use crate::args::{ProfileArgs, ProfileCommand};
+use crate::args::{Output, ProfileArgs, ProfileCommand};
 use crate::context;
 use crate::failure::Failure;
 use crate::printer::Printer;
 
-/// Lists profiles or shows one.
+/// Lists profiles, shows one, or compares two.
 pub fn run(arguments: ProfileArgs, printer: Printer) -> Result<(), Failure> {
-    let library = context::library()?;
+    let mut library = context::library()?;
     match arguments.command {
         ProfileCommand::List => {
             for profile in library.profiles() {
                 let count = library.requirements_of(&profile.name).len();
                 printer.line(&format!("{:<12} {count:>4} requirements  {}", profile.name, profile.title));
             }
-            Ok(())
         }
         ProfileCommand::Show { name } => {
-            let Some(profile) = library.profile(&name) else {
-                let known: Vec<&str> = library.profiles().map(|profile| profile.name.as_str()).collect();
-                return Err(Failure::usage(format!(
-                    "there is no profile `{name}`; there are {}",
-                    known.join(", ")
-                )));
-            };
-            printer.line(&format!("{}: {}", profile.name, profile.title));
-            for requirement in library.requirements_of(&name) {
-                printer.line(&format!("\n{:<28} {}", requirement.id, requirement.title));
-                let set: BTreeMap<_, _> = requirement.set.iter().collect();
-                for (key, value) in set {
-                    printer.line(&format!("    {key}: {value}"));
+            let name = context::profile(&mut library, &name, "profile show")?;
+            printer.text(&words::write(&library, known(&library, &name)?));
+        }
+        ProfileCommand::Diff { from, to, output } => {
+            let from = context::profile(&mut library, &from, "profile diff")?;
+            let to = context::profile(&mut library, &to, "profile diff")?;
+            known(&library, &from)?;
+            known(&library, &to)?;
+            // As for a cluster file that says nothing of either.
+            let (kubernetes, cni) = (default_kubernetes_version(), CniSpec::default().name);
+            let difference = compare(&library, &from, &to, &kubernetes, &cni)
+                .map_err(|errors| Failure::usage(context::all(&errors)))?;
+            match output {
+                Output::Text => printer.text(&comparison::write(&library, &difference)),
+                Output::Json => {
+                    printer.line(&serde_json::to_string_pretty(&difference).map_err(Failure::environment)?);
                 }
             }
-            Ok(())
         }
     }
+    Ok(())
+}
+
+fn known<'a>(library: &'a Library, name: &str) -> Result<&'a Profile, Failure> {
+    library.profile(name).ok_or_else(|| {
+        let names: Vec<&str> = library.profiles().map(|profile| profile.name.as_str()).collect();
+        let failure = Failure::usage(format!("there is no profile `{name}`; there are {}", names.join(", ")));
+        match nearest(name, names) {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure.hint("a file of the site is named by a path, such as ./site.yaml"),
+        }
+    })
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::content::Statement;
-use super::{ClusterContext, Expectation, Judged};
+use super::{ClusterContext, Expectation, Judged, containers};
 
 /// A list of objects the API is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,6 +48,10 @@ pub struct ApiCheck {
     /// What must hold for every object.
     #[serde(default)]
     pub each: Vec<Statement>,
+    /// What must hold for every container of every object, which are pods: a statement is about the container
+    /// as it runs, with what it takes from its pod's security context.
+    #[serde(default)]
+    pub each_container: Vec<Statement>,
     /// What must hold for no object: one for which all of these hold is a failure.
     #[serde(default)]
     pub none: Vec<Statement>,
@@ -86,10 +90,18 @@ impl ApiCheck {
         if self.resources.is_empty() {
             return Err("an api check needs `resources`".to_owned());
         }
-        if self.each.is_empty() && self.none.is_empty() && self.at_least == 0 {
-            return Err("an api check needs `each`, `none` or `atLeast`, or it could not fail".to_owned());
+        let says_nothing = self.each.is_empty() && self.each_container.is_empty() && self.none.is_empty();
+        if says_nothing && self.at_least == 0 {
+            return Err(
+                "an api check needs `each`, `eachContainer`, `none` or `atLeast`, or it could not fail"
+                    .to_owned(),
+            );
         }
-        self.only.iter().chain(&self.each).chain(&self.none).try_for_each(Statement::validate)
+        if !self.each_container.is_empty() && self.resources.iter().any(|read| read.kind != "Pod") {
+            return Err("`eachContainer` is about pods only".to_owned());
+        }
+        let statements = [&self.only, &self.each, &self.each_container, &self.none];
+        statements.into_iter().flatten().try_for_each(Statement::validate)
     }
 
     /// The lists.
@@ -109,6 +121,7 @@ impl ApiCheck {
                 .collect::<Result<Vec<_>, _>>()
         };
         let (only, each, none) = (prepared(&self.only)?, prepared(&self.each)?, prepared(&self.none)?);
+        let each_container = prepared(&self.each_container)?;
         let mut looked_at = 0;
         let mut broken = Vec::new();
         for (kind, object) in objects(context, &self.resources)? {
@@ -117,13 +130,12 @@ impl ApiCheck {
             }
             looked_at += 1;
             let name = object_name(kind, object);
-            for (statement, expectation) in self.each.iter().zip(&each) {
-                if !statement.holds(expectation, object)? {
-                    broken.push(format!(
-                        "{name}: {} {}",
-                        statement.at,
-                        statement.seen(object, kind == "Secret")
-                    ));
+            broken.extend(breaches(&name, &self.each, &each, object, kind == "Secret")?);
+            if !each_container.is_empty() {
+                for container in containers::effective(object) {
+                    let container_name = container["name"].as_str().unwrap_or_default();
+                    let name = format!("{name} container {container_name}");
+                    broken.extend(breaches(&name, &self.each_container, &each_container, &container, false)?);
                 }
             }
             if !none.is_empty() && all_hold(&self.none, &none, object)? {
@@ -136,10 +148,10 @@ impl ApiCheck {
                 format!("{looked_at} of them"),
             ));
         }
-        Ok(outcome(&self.words(&each, &none), looked_at, broken))
+        Ok(outcome(&self.words(&each, &each_container, &none), looked_at, broken))
     }
 
-    fn words(&self, each: &[Expectation], none: &[Expectation]) -> String {
+    fn words(&self, each: &[Expectation], containers: &[Expectation], none: &[Expectation]) -> String {
         let say = |statements: &[Statement], expectations: &[Expectation]| {
             let parts = statements
                 .iter()
@@ -147,12 +159,35 @@ impl ApiCheck {
                 .map(|(what, how)| format!("{} with {}", what.at, how.words()));
             parts.collect::<Vec<_>>().join(", ")
         };
-        match (each.is_empty(), none.is_empty()) {
-            (false, _) => format!("every object: {}", say(&self.each, each)),
-            (true, false) => format!("no object: {}", say(&self.none, none)),
-            (true, true) => format!("at least {} objects", self.at_least),
+        let mut parts = Vec::new();
+        if !each.is_empty() {
+            parts.push(format!("every object: {}", say(&self.each, each)));
+        }
+        if !containers.is_empty() {
+            parts.push(format!("every container: {}", say(&self.each_container, containers)));
+        }
+        if parts.is_empty() && !none.is_empty() {
+            parts.push(format!("no object: {}", say(&self.none, none)));
+        }
+        if parts.is_empty() { format!("at least {} objects", self.at_least) } else { parts.join(", ") }
+    }
+}
+
+/// Statements that do not hold, each with the name of what they are about and what was seen.
+fn breaches(
+    name: &str,
+    statements: &[Statement],
+    expectations: &[Expectation],
+    root: &Value,
+    secret: bool,
+) -> Result<Vec<String>, String> {
+    let mut broken = Vec::new();
+    for (statement, expectation) in statements.iter().zip(expectations) {
+        if !statement.holds(expectation, root)? {
+            broken.push(format!("{name}: {} {}", statement.at, statement.seen(root, secret)));
         }
     }
+    Ok(broken)
 }
 
 fn all_hold(statements: &[Statement], expectations: &[Expectation], object: &Value) -> Result<bool, String> {

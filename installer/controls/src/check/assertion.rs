@@ -11,10 +11,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::api::ApiRead;
+use super::content::Statement;
 use super::{ClusterContext, Judged};
 
+pub use rbac::Right;
+
 /// A named statement and what it allows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AssertionCheck {
     /// The statement.
@@ -26,6 +29,15 @@ pub struct AssertionCheck {
     /// Last day a minor version (`1.36`) is maintained.
     #[serde(default)]
     pub maintained_until: BTreeMap<String, jiff::civil::Date>,
+    /// Rights whose holders are looked for.
+    #[serde(default)]
+    pub rights: Vec<Right>,
+    /// What every namespace of users must hold one of.
+    #[serde(default)]
+    pub wanted: Option<ApiRead>,
+    /// What must hold for one such object in each namespace.
+    #[serde(default)]
+    pub each: Vec<Statement>,
 }
 
 /// The statements.
@@ -48,6 +60,13 @@ pub enum Assertion {
     NothingForAnonymous,
     /// Nobody beside the built-in binding and allowed subjects is cluster-admin, and nobody uses system:masters.
     ClusterAdminsKnown,
+    /// Only system subjects and allowed ones hold certain rights.
+    RightHoldersKnown,
+    /// No role beside the built-in ones and allowed ones (`ClusterRole/name`, `Role/namespace/name`) has a
+    /// wildcard.
+    RolesWithoutWildcards,
+    /// Every namespace of users holds an object of a kind for which some statements hold.
+    NamespacesHold,
 }
 
 impl AssertionCheck {
@@ -62,7 +81,13 @@ impl AssertionCheck {
         if self.assertion == Assertion::SystemPodsKnown && self.allowed.is_empty() {
             return Err("`system-pods-known` needs `allowed`".to_owned());
         }
-        Ok(())
+        if (self.assertion == Assertion::RightHoldersKnown) == self.rights.is_empty() {
+            return Err("`rights` and `right-holders-known` belong together".to_owned());
+        }
+        if (self.assertion == Assertion::NamespacesHold) == self.wanted.is_none() {
+            return Err("`wanted` and `namespaces-hold` belong together".to_owned());
+        }
+        self.each.iter().try_for_each(Statement::validate)
     }
 
     /// The lists it looks at.
@@ -71,7 +96,9 @@ impl AssertionCheck {
             Assertion::DefaultNamespacesEmpty => namespaces::user_objects(),
             Assertion::SystemPodsKnown | Assertion::OneImageVersion => vec![pods()],
             Assertion::NoSecretEnvironment => secrets::pod_owners(),
-            Assertion::SecretReadersKnown => rbac::roles_and_bindings(),
+            Assertion::SecretReadersKnown | Assertion::RightHoldersKnown => rbac::roles_and_bindings(),
+            Assertion::RolesWithoutWildcards => rbac::roles(),
+            Assertion::NamespacesHold => namespaces::with(self.wanted.as_ref()),
             Assertion::NothingForAnonymous | Assertion::ClusterAdminsKnown => rbac::bindings(),
             Assertion::SupportedVersions => vec![ApiRead::all("v1", "Node", "nodes")],
         }
@@ -88,6 +115,9 @@ impl AssertionCheck {
             Assertion::NoSecretEnvironment => secrets::environment(context),
             Assertion::OneImageVersion => images::one_version(context),
             Assertion::SecretReadersKnown => rbac::secret_readers(context, &self.allowed),
+            Assertion::RightHoldersKnown => rbac::right_holders(context, &self.rights, &self.allowed),
+            Assertion::RolesWithoutWildcards => rbac::without_wildcards(context, &self.allowed),
+            Assertion::NamespacesHold => namespaces::hold(context, self.wanted.as_ref(), &self.each),
             Assertion::NothingForAnonymous => rbac::anonymous(context),
             Assertion::ClusterAdminsKnown => rbac::cluster_admins(context, &self.allowed),
             Assertion::SupportedVersions => versions::supported(context, &self.maintained_until),

@@ -25,6 +25,14 @@ pub enum LoadError {
         /// Which.
         path: String,
     },
+    /// A file of the site cannot be read.
+    #[error("{place}: the profile cannot be read: {problem}")]
+    Unreadable {
+        /// File and line that names it, or the option.
+        place: String,
+        /// Which file, and why.
+        problem: String,
+    },
     /// An entry does not add up.
     #[error("{place}: {problem}")]
     Invalid {

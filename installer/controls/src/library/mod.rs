@@ -4,7 +4,9 @@ mod catalogue;
 mod error;
 mod profile;
 mod requirement;
+mod site;
 mod validate;
+mod weakening;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +18,7 @@ use serde_json::Value;
 
 pub use catalogue::{Catalogue, Rule};
 pub use error::LoadError;
-pub use profile::{Exclusion, Profile};
+pub use profile::{Exclusion, Loosening, Profile, is_file};
 pub use requirement::{Applies, ImageSupply, Requirement, Severity};
 
 /// Requirements, profiles, control catalogues and default settings.
@@ -75,6 +77,7 @@ impl Library {
             None => {
                 let mut profile: Profile = yaml::read(path, text).map_err(invalid)?;
                 profile.place = path.to_owned();
+                profile.text = text.to_owned();
                 self.add_profile(path, profile)
             }
             Some(("requirements", _)) => {
@@ -173,18 +176,76 @@ impl Library {
         chain
     }
 
+    /// The frameworks of a profile and its bases, each once, the base's first.
+    pub fn frameworks_of(&self, profile: &str) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.lineage(profile).into_iter().flat_map(|profile| &profile.frameworks) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// The requirements of a profile: those it and its bases name, those of its frameworks, less what it excludes.
     pub fn requirements_of(&self, profile: &str) -> Vec<&Requirement> {
         let mut wanted: Vec<&str> = Vec::new();
         for profile in self.lineage(profile) {
-            wanted.extend(profile.requirements.iter().map(String::as_str));
-            let of_framework = |requirement: &&Requirement| {
-                profile.frameworks.iter().any(|name| requirement.controls.contains_key(name))
-            };
-            wanted.extend(self.requirements.values().filter(of_framework).map(|found| found.id.as_str()));
+            wanted.extend(self.brought_by(profile));
             wanted.retain(|id| !profile.exclude.iter().any(|excluded| excluded.id == *id));
         }
         self.requirements.values().filter(|requirement| wanted.contains(&requirement.id.as_str())).collect()
+    }
+
+    /// What a profile adds by itself: the requirements it names, and those of its frameworks.
+    fn brought_by<'a>(&'a self, profile: &'a Profile) -> impl Iterator<Item = &'a str> {
+        let of_framework = |requirement: &&Requirement| {
+            profile.frameworks.iter().any(|name| requirement.controls.contains_key(name))
+        };
+        let of_frameworks = self.requirements.values().filter(of_framework).map(|found| found.id.as_str());
+        profile.requirements.iter().map(String::as_str).chain(of_frameworks)
+    }
+
+    /// The requirements a profile leaves out in the end, each with the profile that says so: excluded by it
+    /// or one of its bases, and not brought back by a later one.
+    pub fn exclusions_of(&self, profile: &str) -> Vec<(&Profile, &Exclusion)> {
+        let mut left_out: Vec<(&Profile, &Exclusion)> = Vec::new();
+        for profile in self.lineage(profile) {
+            let brought: Vec<&str> = self.brought_by(profile).collect();
+            left_out.retain(|(_, exclusion)| !brought.contains(&exclusion.id.as_str()));
+            left_out.extend(profile.exclude.iter().map(|exclusion| (profile, exclusion)));
+        }
+        left_out
+    }
+
+    /// What a profile and its bases loosen, each with the profile that says so, of the requirements that are
+    /// still in.
+    pub fn loosenings_of(&self, profile: &str) -> Vec<(&Profile, &Loosening)> {
+        let selected = self.requirements_of(profile);
+        let lineage = self.lineage(profile).into_iter();
+        lineage
+            .flat_map(|profile| profile.loosen.iter().map(move |loosening| (profile, loosening)))
+            .filter(|(_, loosening)| {
+                selected.iter().any(|requirement| requirement.id == loosening.requirement)
+            })
+            .collect()
+    }
+
+    /// The exclusion for which a rule of a framework is not met, where the profile has one: of a requirement
+    /// that satisfies the rule, with nothing in its place that does so too.
+    pub fn excluded_rule(
+        &self,
+        profile: &str,
+        framework: &str,
+        rule: &str,
+    ) -> Option<(&Profile, &Exclusion)> {
+        let maps = |id: &str| {
+            let controls = self.requirement(id).and_then(|requirement| requirement.controls.get(framework));
+            controls.is_some_and(|ids| ids.iter().any(|id| id == rule))
+        };
+        self.exclusions_of(profile)
+            .into_iter()
+            .find(|(_, exclusion)| maps(&exclusion.id) && !exclusion.instead.as_deref().is_some_and(maps))
     }
 
     /// The requirements a resolved cluster has to meet.

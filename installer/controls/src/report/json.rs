@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use kubezt_model::desired::Cluster;
-use kubezt_model::finding::Finding;
+use kubezt_model::finding::{Finding, Verdict};
 use serde::{Deserialize, Serialize};
 
+use super::deviations::{self, Deviation};
 use super::{Counts, worst};
 use crate::library::{Library, Severity};
+
+/// Verdict of a rule for which the profile excludes a requirement.
+pub const EXCLUDED: &str = "excluded";
 
 /// A result that programs can read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +29,8 @@ pub struct Document {
     pub counts: Counts,
     /// Whether nothing failed and everything could be judged.
     pub compliant: bool,
+    /// What the profile leaves out or meets less than fully, and why.
+    pub deviations: Vec<Deviation>,
     /// What requirements are about.
     pub requirements: BTreeMap<String, About>,
     /// Every rule of the profile's frameworks with its worst verdict.
@@ -53,8 +59,13 @@ pub struct ControlResult {
     pub id: String,
     /// What it asks for.
     pub title: String,
-    /// The worst verdict of its requirements, as a word; `not-reviewed` where no requirement of the profile maps to it.
+    /// The worst verdict of its requirements, as a word; `excluded` where the profile leaves out a
+    /// requirement it needs and nothing worse was seen, `not-reviewed` where no requirement of the profile
+    /// maps to it.
     pub verdict: String,
+    /// Why it is excluded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Requirements it was judged by.
     pub requirements: Vec<String>,
 }
@@ -74,13 +85,10 @@ pub fn document(library: &Library, cluster: &Cluster, findings: &[Finding], at: 
             (requirement.id.clone(), about)
         })
         .collect();
-    let frameworks: Vec<String> = library
-        .lineage(&cluster.profile)
+    let controls = library
+        .frameworks_of(&cluster.profile)
         .into_iter()
-        .flat_map(|profile| profile.frameworks.clone())
-        .collect();
-    let controls =
-        frameworks.into_iter().map(|name| (name.clone(), control_results(library, cluster, findings, &name)));
+        .map(|name| (name.to_owned(), control_results(library, cluster, findings, name)));
     Document {
         cluster: cluster.name.to_string(),
         kubernetes: cluster.kubernetes_version.to_string(),
@@ -88,6 +96,7 @@ pub fn document(library: &Library, cluster: &Cluster, findings: &[Finding], at: 
         at,
         counts,
         compliant: counts.is_compliant(),
+        deviations: deviations::of(library, &cluster.profile),
         requirements,
         controls: controls.collect(),
         findings: findings.to_vec(),
@@ -113,10 +122,20 @@ pub fn control_results(
                 .map(|requirement| requirement.id.clone())
                 .collect();
             let mine = findings.iter().filter(|finding| requirements.contains(&finding.requirement));
+            let worst = worst(mine);
+            // What failed is worse than what nobody looked at.
+            let excluded = library
+                .excluded_rule(&cluster.profile, framework, &rule.id)
+                .filter(|_| !worst.is_some_and(Verdict::is_failure));
+            let verdict = match excluded {
+                Some(_) => EXCLUDED,
+                None => worst.map_or("not-reviewed", Verdict::word),
+            };
             ControlResult {
                 id: rule.id.clone(),
                 title: rule.title.clone(),
-                verdict: worst(mine).map_or("not-reviewed", |verdict| verdict.word()).to_owned(),
+                verdict: verdict.to_owned(),
+                reason: excluded.map(|(_, exclusion)| exclusion.reason.trim().to_owned()),
                 requirements,
             }
         })

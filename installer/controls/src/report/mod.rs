@@ -1,7 +1,10 @@
 //! Findings for people and for programs.
 
+pub mod comparison;
+pub mod deviations;
 pub mod explain;
 pub mod json;
+pub mod profile;
 pub mod table;
 
 use kubezt_model::desired::Cluster;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use kubezt_model::desired::Cluster;
 use kubezt_model::finding::{Finding, Method, Verdict};
 
+use super::deviations::{self, Deviation};
 use super::{Counts, json, worst};
 use crate::library::{Library, Requirement};
 
@@ -37,8 +38,23 @@ pub fn write(library: &Library, cluster: &Cluster, findings: &[Finding], detail:
             write_group(&mut text, library.requirement(id), id, group, detail);
         }
     }
+    for deviation in deviations::of(library, &cluster.profile) {
+        if detail == Detail::All || deviation.is_worth_a_look() {
+            write_deviation(&mut text, library, &deviation);
+        }
+    }
     write_summary(&mut text, library, cluster, findings);
     text
+}
+
+fn write_deviation(text: &mut String, library: &Library, deviation: &Deviation) {
+    let requirement = library.requirement(&deviation.requirement);
+    let severity = requirement.map_or("", |requirement| requirement.severity.as_str());
+    let title = requirement.map_or("", |requirement| requirement.title.as_str());
+    line(text, &format!("{:<9}{severity:<7}{}: {title}", deviation.kind.word(), deviation.requirement));
+    for said in deviation.lines() {
+        line(text, &format!("         {said}"));
+    }
 }
 
 fn write_group(
@@ -70,7 +86,8 @@ fn write_finding(text: &mut String, finding: &Finding, detail: Detail) {
         Verdict::Fail { wanted, got } => format!("wanted {wanted}; got {got}"),
         Verdict::NotApplicable { reason } | Verdict::Error { reason } => reason.clone(),
         Verdict::Accepted { reason, owner, expires, got, .. } => {
-            format!("{reason} ({owner}, until {expires}); got {got}")
+            let until = expires.map(|day| format!(", until {day}")).unwrap_or_default();
+            format!("{reason} ({owner}{until}); got {got}")
         }
         Verdict::Manual { question } => question.clone(),
     };
@@ -100,26 +117,34 @@ fn write_summary(text: &mut String, library: &Library, cluster: &Cluster, findin
             counts.not_applicable
         ),
     );
-    for profile in library.lineage(&cluster.profile) {
-        for framework in &profile.frameworks {
-            let Some(catalogue) = library.catalogue(framework) else { continue };
-            let results = json::control_results(library, cluster, findings, framework);
-            let mut words: BTreeMap<&str, usize> = BTreeMap::new();
-            for result in &results {
-                *words.entry(result.verdict.as_str()).or_default() += 1;
-            }
-            let said: Vec<String> = words.iter().map(|(word, count)| format!("{count} {word}")).collect();
-            let summary = format!(
-                "{} {}: {} rules: {}",
-                catalogue.title,
-                catalogue.version,
-                results.len(),
-                said.join(", ")
-            );
-            line(text, &summary);
+    let mut excluded = 0;
+    for framework in library.frameworks_of(&cluster.profile) {
+        let Some(catalogue) = library.catalogue(framework) else { continue };
+        let results = json::control_results(library, cluster, findings, framework);
+        let mut words: BTreeMap<&str, usize> = BTreeMap::new();
+        for result in &results {
+            *words.entry(result.verdict.as_str()).or_default() += 1;
         }
+        excluded += words.get(json::EXCLUDED).copied().unwrap_or_default();
+        let said: Vec<String> = words.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        let summary = format!(
+            "{} {}: {} rules: {}",
+            catalogue.title,
+            catalogue.version,
+            results.len(),
+            said.join(", ")
+        );
+        line(text, &summary);
     }
-    line(text, if counts.is_compliant() { "compliant" } else { "not compliant" });
+    line(
+        text,
+        &match (counts.is_compliant(), excluded) {
+            (false, _) => "not compliant".to_owned(),
+            (true, 0) => "compliant".to_owned(),
+            (true, 1) => "compliant, but for 1 rule that the profile excludes".to_owned(),
+            (true, rules) => format!("compliant, but for {rules} rules that the profile excludes"),
+        },
+    );
 }
 
 fn line(text: &mut String, line: &str) {

@@ -2,7 +2,6 @@
 
 mod error;
 pub mod merge;
-mod place;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -17,7 +16,7 @@ pub use error::ResolveError;
 use crate::judge::applies_to_design;
 use crate::library::{Library, Requirement};
 use crate::nearest::nearest;
-use place::Source;
+use crate::place::Source;
 
 /// The profile of a cluster that names none.
 pub const DEFAULT_PROFILE: &str = "baseline";
@@ -50,7 +49,9 @@ pub fn resolve(
             known: known.join(", "),
         });
     }
-    let merged = merged_settings(library, &file.spec, name, source, &mut errors);
+    let (kubernetes, cni) = (&file.spec.kubernetes_version, &file.spec.cni.name);
+    let mut merged = merged_settings(library, name, kubernetes, cni, &mut errors);
+    merge_cluster_settings(&mut merged, library, &file.spec, source, &mut errors);
     validate::cluster(file, library, source, &mut errors);
     let settings: Option<Settings> = if errors.is_empty() {
         serde_json::from_value(merged)
@@ -69,27 +70,60 @@ pub fn resolve(
     if errors.is_empty() { Ok(cluster(file, name, settings)) } else { Err(errors) }
 }
 
+/// File and line at which a cluster file names its profile.
+pub fn place_of_profile(source_name: &str, source_text: &str, profile: &str) -> String {
+    Source { name: source_name, text: source_text }.find("profile", profile)
+}
+
+/// The settings of a profile for a cluster of this version and network plug-in, before a cluster file has its
+/// say.
+///
+/// # Errors
+/// Requirements that contradict each other, and settings that cannot be merged.
+pub fn profile_settings(
+    library: &Library,
+    profile: &str,
+    kubernetes: &semver::Version,
+    cni: &str,
+) -> Result<Value, Vec<ResolveError>> {
+    let mut errors = Vec::new();
+    let settings = merged_settings(library, profile, kubernetes, cni, &mut errors);
+    if errors.is_empty() { Ok(settings) } else { Err(errors) }
+}
+
 fn merged_settings(
     library: &Library,
-    spec: &ClusterSpec,
     profile: &str,
-    source: Source<'_>,
+    kubernetes: &semver::Version,
+    cni: &str,
     errors: &mut Vec<ResolveError>,
 ) -> Value {
     let mut settings = library.defaults().clone();
     let requirements: Vec<&Requirement> = library
         .requirements_of(profile)
         .into_iter()
-        .filter(|requirement| applies_to_design(requirement, &spec.kubernetes_version, &spec.cni.name))
+        .filter(|requirement| applies_to_design(requirement, kubernetes, cni))
         .collect();
     apply_requirements(&mut settings, &requirements, errors);
     for profile in library.lineage(profile) {
-        for entry in merge::flatten(&profile.settings) {
+        let loosened = profile.loosen.iter().flat_map(|loosening| merge::flatten(&loosening.settings));
+        for entry in loosened.chain(merge::flatten(&profile.settings)) {
             if let Err(problem) = merge::apply(&mut settings, &entry) {
-                errors.push(ResolveError::Setting { place: profile.place.clone(), problem });
+                let place = profile.source().setting(problem.path());
+                errors.push(ResolveError::Setting { place, problem });
             }
         }
     }
+    settings
+}
+
+fn merge_cluster_settings(
+    settings: &mut Value,
+    library: &Library,
+    spec: &ClusterSpec,
+    source: Source<'_>,
+    errors: &mut Vec<ResolveError>,
+) {
     let problems = merge::problems(library.defaults(), &spec.settings);
     errors.extend(
         problems
@@ -98,9 +132,8 @@ fn merged_settings(
     );
     for entry in merge::flatten(&spec.settings) {
         // A list that cannot be added to was told above.
-        let _told = merge::apply(&mut settings, &entry);
+        let _told = merge::apply(settings, &entry);
     }
-    settings
 }
 
 fn apply_requirements(settings: &mut Value, requirements: &[&Requirement], errors: &mut Vec<ResolveError>) {

@@ -9,9 +9,9 @@ use kubezt_model::cluster::{ClusterFile, ClusterSpec, NodeSpec, Role};
 use kubezt_model::settings::Settings;
 
 use super::ResolveError;
-use super::place::Source;
 use crate::library::Library;
 use crate::nearest::nearest;
+use crate::place::Source;
 
 /// Ports of a node that Kubernetes itself listens on.
 const TAKEN_PORTS: [(u16, &str); 6] = [

@@ -118,9 +118,11 @@ fn reading(cluster: &Cluster, node: &Node, read: &Read) -> Reading {
             needs_reload: false,
         }),
         Read::Sysctl { key } => Reading::Text(cluster.settings.host.sysctls[key].clone()),
-        Read::Version { .. } => {
-            Reading::Text(format!("{{\"gitVersion\": \"v{}\"}}", cluster.kubernetes_version))
-        }
+        Read::Version { program, .. } => Reading::Text(match program.rsplit('/').next().unwrap() {
+            "containerd" => "containerd github.com/containerd/containerd/v2 v2.3.4 abcdef".to_owned(),
+            "runc" => "runc version 1.4.3\ncommit: v1.4.3-0-gabcdef\nspec: 1.3.0".to_owned(),
+            _ => format!("{{\"gitVersion\": \"v{}\"}}", cluster.kubernetes_version),
+        }),
         other => panic!("no reading for {other:?}"),
     }
 }
@@ -159,11 +161,19 @@ fn file_reading(cluster: &Cluster, node: &Node, path: &str, text: bool) -> Readi
         return Reading::Missing;
     }
     let mode = if path.ends_with(".crt") { 0o644 } else { 0o600 };
-    let directory = path == cluster.settings.audit.log_directory;
+    let journal = path == "/var/log/journal";
+    let directory = journal || path == cluster.settings.audit.log_directory;
+    let mode = if journal {
+        0o2755
+    } else if directory {
+        0o700
+    } else {
+        mode
+    };
     Reading::File(FileReading {
         path: path.to_owned(),
         kind: if directory { FileKind::Directory } else { FileKind::File },
-        mode: Mode::new(if directory { 0o700 } else { mode }),
+        mode: Mode::new(mode),
         owner: Owner::root(),
         size: 1,
         digest: None,
@@ -190,6 +200,10 @@ pub fn content(cluster: &Cluster, node: &Node, path: &str) -> String {
                 {settings_word(&settings.encryption.provider): {"keys": [{"name": "k", "secret": "do-not-show"}]}},
                 {"identity": {}}
             ]}]
+        }),
+        "config.yaml" if path.contains("authentication") => json!({
+            "kind": "AuthenticationConfiguration",
+            "anonymous": {"enabled": true, "conditions": [{"path": "/livez"}, {"path": "/readyz"}, {"path": "/healthz"}]}
         }),
         "config.yaml" => json!({
             "kind": "AdmissionConfiguration",
@@ -266,13 +280,16 @@ fn objects(cluster: &Cluster, read: &ApiRead) -> Vec<Value> {
         "Deployment" => vec![json!({"metadata": {"namespace": "kube-system", "name": "coredns"}, "status": {"readyReplicas": 2},
             "spec": {"template": {"spec": {"containers": [{"name": "coredns", "image": "i"}]}}}})],
         "ValidatingAdmissionPolicyBinding" => {
-            ["no-privileged-host-ports", "no-secret-environment"]
-                .iter()
+            cluster.settings.admission.policies.iter()
                 .map(|name| {
                     json!({"metadata": {"name": format!("kubezt-{name}")}, "spec": {"validationActions": ["Deny", "Audit"]}})
                 })
                 .collect()
         }
+        "LimitRange" => vec![json!({"metadata": {"namespace": "app", "name": "bounds"}, "spec": {"limits": [
+            {"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}, "max": {"cpu": "2", "memory": "2Gi"}}]}})],
+        "ResourceQuota" => vec![json!({"metadata": {"namespace": "app", "name": "bounds"}, "spec": {"hard": {
+            "requests.cpu": "1", "requests.memory": "1Gi", "limits.cpu": "2", "limits.memory": "2Gi"}}})],
         "ConfigMap" => vec![json!({"metadata": {"namespace": "kube-system", "name": "cilium-config"}, "data": {"enable-policy": "always"}})],
         "Node" => cluster.nodes.iter().map(|node| {
             let labels = match node.role {
@@ -299,7 +316,13 @@ fn objects(cluster: &Cluster, read: &ApiRead) -> Vec<Value> {
 pub fn pod(namespace: &str, name: &str, owner: (&str, &str), image: &str) -> Value {
     json!({"metadata": {"namespace": namespace, "name": name, "labels": {"pod-template-hash": "abc"},
         "ownerReferences": [{"controller": true, "kind": owner.0, "name": owner.1}]},
-        "spec": {"containers": [{"name": "main", "image": image}]}, "status": {"phase": "Running"}})
+        "spec": {
+            "automountServiceAccountToken": false,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{"name": "main", "image": image,
+                "resources": {"limits": {"cpu": "1", "memory": "64Mi"}},
+                "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}}}]
+        }, "status": {"phase": "Running"}})
 }
 
 pub fn binding(name: &str, role: &str, subject: Value) -> Value {

@@ -11,10 +11,10 @@ const READY_TIMEOUT_SECONDS: u32 = 300;
 
 /// Steps for the cluster as a whole; the gates run whenever anything else does.
 pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft]) -> Vec<Draft> {
-    let applies: Vec<(&ManifestSet, Vec<(serde_json::Value, Change)>)> =
+    let applies: Vec<(&ManifestSet, Due)> =
         desired.manifests.iter().map(|set| (set, due_objects(set, assessment))).collect();
     let anything = nodes.iter().any(|draft| draft.operation.is_some())
-        || applies.iter().any(|(_, due)| !due.is_empty())
+        || applies.iter().any(|(_, due)| !due.changes.is_empty())
         || !assessment.unready.is_empty();
     let every = |what: &'static str| desired.nodes.iter().map(move |node| StepId::on(&node.node.name, what));
     let serves = |node: &Node| ["kubelet", "etcd-promotion"].map(|what| StepId::on(&node.name, what));
@@ -38,13 +38,12 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
             drafts.push(gate("nodes-ready", "Wait for nodes", Gate::NodesReady, needs, anything));
         }
         applied.push(id.clone());
-        let (objects, changes): (Vec<_>, Vec<_>) = due.into_iter().unzip();
+        let Due { manifests, changes } = due;
         drafts.push(Draft {
             id,
             title: format!("Apply {}", set.name),
             node: None,
-            operation: (!objects.is_empty())
-                .then(|| Operation::Apply { manifests: ManifestSet { name: set.name.clone(), objects } }),
+            operation: (!changes.is_empty()).then_some(Operation::Apply { manifests }),
             needs,
             interrupts: Disruption::None,
             changes,
@@ -59,17 +58,33 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
 /// Name of the manifest set that holds the nodes' labels; it is the last one.
 pub const NODE_OBJECTS: &str = "nodes";
 
-fn due_objects(set: &ManifestSet, assessment: &Assessment) -> Vec<(serde_json::Value, Change)> {
-    set.objects
-        .iter()
-        .filter_map(|object| {
-            let name = object_name(object);
-            let due = assessment.object(&set.name, &name)?;
-            let change =
-                Change { subject: name, verb: "apply".to_owned(), why: due.why, diff: String::new() };
-            Some((object.clone(), change))
-        })
-        .collect()
+/// The part of a set that is due, and what that changes.
+struct Due {
+    manifests: ManifestSet,
+    changes: Vec<Change>,
+}
+
+fn due_objects(set: &ManifestSet, assessment: &Assessment) -> Due {
+    let mut manifests = ManifestSet { name: set.name.clone(), objects: Vec::new(), absent: Vec::new() };
+    let mut changes = Vec::new();
+    let mut change = |subject: String, verb: &str, why: String| {
+        changes.push(Change { subject, verb: verb.to_owned(), why, diff: String::new() });
+    };
+    for object in &set.objects {
+        let name = object_name(object);
+        if let Some(due) = assessment.object(&set.name, &name) {
+            change(name, "apply", due.why);
+            manifests.objects.push(object.clone());
+        }
+    }
+    for object in &set.absent {
+        let name = object_name(object);
+        if let Some(due) = assessment.left_over(&set.name, &name) {
+            change(name, "remove", due.why.clone());
+            manifests.absent.push(object.clone());
+        }
+    }
+    Due { manifests, changes }
 }
 
 fn gate(what: &str, title: &str, gate: Gate, needs: Vec<StepId>, wanted: bool) -> Draft {

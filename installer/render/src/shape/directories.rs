@@ -25,10 +25,11 @@ const EVERYWHERE: [(&str, u32); 14] = [
     ("/var/lib/kubezt", 0o700),
 ];
 
-const CONTROL_PLANE: [(&str, u32); 8] = [
+const CONTROL_PLANE: [(&str, u32); 9] = [
     ("/etc/etcd", 0o755),
     ("/etc/kubernetes/admission", 0o700),
     ("/etc/kubernetes/audit", 0o700),
+    ("/etc/kubernetes/authentication", 0o700),
     ("/etc/kubernetes/encryption", 0o700),
     ("/etc/kubernetes/manifests", 0o700),
     ("/etc/kubernetes/pki/authority", 0o700),

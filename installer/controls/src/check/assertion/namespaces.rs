@@ -1,9 +1,12 @@
 //! What lies in the namespaces Kubernetes makes itself.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::api::{ApiRead, object_name, objects, outcome};
-use super::super::{ClusterContext, Judged};
+use super::super::content::Statement;
+use super::super::{ClusterContext, Expectation, Judged};
 use super::pods;
 
 /// Namespaces nobody should use.
@@ -71,6 +74,58 @@ pub fn system_pods(context: &ClusterContext<'_>, allowed: &[String]) -> Result<J
         }
     }
     Ok(outcome("only the cluster's own pods in system namespaces", looked_at, broken))
+}
+
+/// Namespaces, and what each of users' must hold.
+pub fn with(wanted: Option<&ApiRead>) -> Vec<ApiRead> {
+    let mut reads = vec![ApiRead::all("v1", "Namespace", "namespaces")];
+    reads.extend(wanted.cloned());
+    reads
+}
+
+/// Every namespace of users holds one of these objects for which all statements hold.
+pub fn hold(
+    context: &ClusterContext<'_>,
+    wanted: Option<&ApiRead>,
+    statements: &[Statement],
+) -> Result<Judged, String> {
+    let wanted = wanted.ok_or("it is not said what namespaces must hold")?;
+    let expectations: Vec<Expectation> =
+        statements.iter().map(|statement| statement.expectation(context.terms)).collect::<Result<_, _>>()?;
+    let mut held = BTreeSet::new();
+    for (_, object) in objects(context, std::slice::from_ref(wanted))? {
+        let mut holds = true;
+        for (statement, expectation) in statements.iter().zip(&expectations) {
+            holds = holds && statement.holds(expectation, object)?;
+        }
+        if holds {
+            held.insert(namespace(object).to_owned());
+        }
+    }
+    let exempt = &context.cluster.settings.pod_security.exempt_namespaces;
+    let mut looked_at = 0;
+    let mut broken = Vec::new();
+    for (_, object) in objects(context, &with(None))? {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let system = name == "default" || SYSTEM.contains(&name) || exempt.iter().any(|one| one == name);
+        if system {
+            continue;
+        }
+        looked_at += 1;
+        if !held.contains(name) {
+            broken.push(format!("Namespace {name}"));
+        }
+    }
+    let parts: Vec<String> = statements
+        .iter()
+        .zip(&expectations)
+        .map(|(what, how)| format!("{} with {}", what.at, how.words()))
+        .collect();
+    Ok(outcome(
+        &format!("a {} in every namespace of users: {}", wanted.kind, parts.join(", ")),
+        looked_at,
+        broken,
+    ))
 }
 
 /// Who made a pod: `DaemonSet/cilium`, `Deployment/coredns` (through its ReplicaSet), `Node/etcd` for static pods.

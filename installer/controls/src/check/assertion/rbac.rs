@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::api::{ApiRead, object_name, objects, outcome};
@@ -20,12 +21,44 @@ pub fn bindings() -> Vec<ApiRead> {
     ]
 }
 
+/// The roles of the cluster.
+pub fn roles() -> Vec<ApiRead> {
+    vec![ApiRead::all(RBAC, "ClusterRole", "clusterroles"), ApiRead::all(RBAC, "Role", "roles")]
+}
+
 /// Roles and their bindings.
 pub fn roles_and_bindings() -> Vec<ApiRead> {
-    let mut reads = bindings();
-    reads.push(ApiRead::all(RBAC, "ClusterRole", "clusterroles"));
-    reads.push(ApiRead::all(RBAC, "Role", "roles"));
-    reads
+    bindings().into_iter().chain(roles()).collect()
+}
+
+/// Something RBAC may allow: each of the verbs on each of the resources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Right {
+    /// API groups; empty text is the core group.
+    pub api_groups: Vec<String>,
+    /// Resources, `pods/exec` for a part of one.
+    pub resources: Vec<String>,
+    /// Verbs.
+    pub verbs: Vec<String>,
+}
+
+impl Right {
+    /// Whether a role gives any of it.
+    fn is_in(&self, role: &Value) -> bool {
+        let has = |rule: &Value, field: &str, wanted: &[String]| {
+            let mut written = rule[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+            written.any(|item| item == "*" || wanted.iter().any(|wanted| item == wanted))
+        };
+        // `*/exec` is the part `exec` of every resource.
+        let parts = self.resources.iter().filter_map(|name| Some(format!("*/{}", name.split_once('/')?.1)));
+        let resources: Vec<String> = self.resources.iter().cloned().chain(parts).collect();
+        role["rules"].as_array().into_iter().flatten().any(|rule| {
+            has(rule, "apiGroups", &self.api_groups)
+                && has(rule, "resources", &resources)
+                && has(rule, "verbs", &self.verbs)
+        })
+    }
 }
 
 /// `User/name`, `Group/name` or `ServiceAccount/namespace/name`.
@@ -43,7 +76,13 @@ fn is_system(subject: &Value) -> bool {
     let name = text("name");
     match text("kind") {
         "ServiceAccount" => text("namespace") == "kube-system",
-        "User" => name.starts_with("system:") && name != "system:anonymous",
+        "User" => {
+            // A service account may be named as a user as well.
+            let account = name.strip_prefix("system:serviceaccount:");
+            account.map_or(name.starts_with("system:") && name != "system:anonymous", |account| {
+                account.starts_with("kube-system:")
+            })
+        }
         "Group" => {
             name.starts_with("system:")
                 && !BROAD.contains(&name)
@@ -66,24 +105,43 @@ fn role_of(binding: &Value) -> (String, String, String) {
     (kind.to_owned(), namespace.to_owned(), name.to_owned())
 }
 
-fn reads_secrets(role: &Value) -> bool {
-    let has = |rule: &Value, field: &str, wanted: &[&str]| {
-        rule[field].as_array().into_iter().flatten().any(|item| wanted.iter().any(|wanted| item == wanted))
-    };
-    role["rules"].as_array().into_iter().flatten().any(|rule| {
-        has(rule, "apiGroups", &["", "*"])
-            && has(rule, "resources", &["secrets", "*"])
-            && has(rule, "verbs", &["get", "list", "watch", "*"])
-    })
-}
-
 /// Every subject that may read Secrets is part of the system or allowed.
 pub fn secret_readers(context: &ClusterContext<'_>, allowed: &[String]) -> Result<Judged, String> {
+    let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    let reading = Right {
+        api_groups: texts(&[""]),
+        resources: texts(&["secrets"]),
+        verbs: texts(&["get", "list", "watch"]),
+    };
+    holders(context, &[reading], allowed, "only documented subjects read Secrets")
+}
+
+/// Every subject that holds one of the rights is part of the system or allowed.
+pub fn right_holders(
+    context: &ClusterContext<'_>,
+    rights: &[Right],
+    allowed: &[String],
+) -> Result<Judged, String> {
+    let words: Vec<String> = rights
+        .iter()
+        .map(|right| format!("{} {}", right.verbs.join("/"), right.resources.join(", ")))
+        .collect();
+    holders(context, rights, allowed, &format!("only documented subjects may {}", words.join(", ")))
+}
+
+fn holders(
+    context: &ClusterContext<'_>,
+    rights: &[Right],
+    allowed: &[String],
+    wanted: &str,
+) -> Result<Judged, String> {
     let reads = roles_and_bindings();
     let found = objects(context, &reads)?;
-    let readers: BTreeSet<(String, String, String)> = found
+    let giving: BTreeSet<(String, String, String)> = found
         .iter()
-        .filter(|(kind, role)| ["Role", "ClusterRole"].contains(kind) && reads_secrets(role))
+        .filter(|(kind, role)| {
+            ["Role", "ClusterRole"].contains(kind) && rights.iter().any(|right| right.is_in(role))
+        })
         .map(|(kind, role)| {
             let text = |field: &str| role["metadata"][field].as_str().unwrap_or_default().to_owned();
             ((*kind).to_owned(), text("namespace"), text("name"))
@@ -92,7 +150,7 @@ pub fn secret_readers(context: &ClusterContext<'_>, allowed: &[String]) -> Resul
     let mut looked_at = 0;
     let mut broken = Vec::new();
     for (kind, binding) in found.iter().filter(|(kind, _)| kind.ends_with("Binding")) {
-        if !readers.contains(&role_of(binding)) {
+        if !giving.contains(&role_of(binding)) {
             continue;
         }
         looked_at += 1;
@@ -103,7 +161,29 @@ pub fn secret_readers(context: &ClusterContext<'_>, allowed: &[String]) -> Resul
             }
         }
     }
-    Ok(outcome("only documented subjects read Secrets", looked_at, broken))
+    Ok(outcome(wanted, looked_at, broken))
+}
+
+/// No role beside Kubernetes' own has a `*` among its API groups, resources or verbs.
+pub fn without_wildcards(context: &ClusterContext<'_>, allowed: &[String]) -> Result<Judged, String> {
+    let reads = roles();
+    let found = objects(context, &reads)?;
+    let mut broken = Vec::new();
+    for (kind, role) in &found {
+        let text = |field: &str| role["metadata"][field].as_str().unwrap_or_default();
+        let name = object_name(kind, role).replacen(' ', "/", 1);
+        let built_in = text("name").starts_with("system:") || name == "ClusterRole/cluster-admin";
+        let wildcard = |rule: &Value| {
+            ["apiGroups", "resources", "verbs"]
+                .iter()
+                .any(|field| rule[*field].as_array().into_iter().flatten().any(|item| item == "*"))
+        };
+        let has = role["rules"].as_array().into_iter().flatten().any(wildcard);
+        if has && !built_in && !allowed.contains(&name) {
+            broken.push(name);
+        }
+    }
+    Ok(outcome("no role with a wildcard beside the built-in ones", found.len(), broken))
 }
 
 /// The role that everybody may have, and what it is bound by.

@@ -1,4 +1,4 @@
-//! Finds the line of `cluster.yaml` a mistake is on, so that errors can point at it.
+//! Finds the line of `cluster.yaml` or a profile a mistake is on, so that errors can point at it.
 
 /// The file as it was written.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,19 @@ impl Source<'_> {
 
     /// The place of a setting, by the most telling part of its path that is written out.
     pub fn setting(&self, path: &str) -> String {
-        let start = self.text.lines().position(|line| line.trim_start().starts_with("settings:"));
+        // The file's own section where there is one, rather than that of an entry in a list.
+        let own = self.text.lines().position(|line| line.starts_with("settings:"));
+        let any = || self.text.lines().position(|line| line.trim_start().starts_with("settings:"));
+        self.below(own.or_else(any), path)
+    }
+
+    /// The place of a setting in the entries of a section.
+    pub fn setting_in(&self, section: &str, path: &str) -> String {
+        let start = self.text.lines().position(|line| line.trim_start().starts_with(&format!("{section}:")));
+        self.below(start, path)
+    }
+
+    fn below(&self, start: Option<usize>, path: &str) -> String {
         let mut wanted = vec![path.to_owned()];
         wanted.extend(path.split('.').rev().map(str::to_owned));
         let below = self.text.lines().enumerate().skip(start.unwrap_or(0));
