@@ -3,11 +3,17 @@
 //! What is asked many times is looked up once: one pass over /proc, one `systemctl show`, one list of images.
 
 pub mod audit;
+pub mod claims;
 pub mod etcd;
 pub mod file;
+pub mod fsync;
 pub mod host;
 pub mod kernel;
+pub mod names;
+pub mod network;
 pub mod process;
+pub mod sockets;
+pub mod survey;
 pub mod unit;
 pub mod version;
 
@@ -15,12 +21,13 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt as _;
 use futures::future::join_all;
 use kubezt_model::node::{Read, Reading};
 
 use super::accounts::Accounts;
 use super::blobs::BlobStore;
-use super::{NodeError, NodeRoot, images, processes};
+use super::{NodeError, NodeRoot, images, processes, reach};
 
 /// Threads that read files side by side; most of the time goes into digests of large programs.
 const FILE_THREADS: usize = 4;
@@ -52,15 +59,26 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
         }),
         _ => None,
     });
-    let (mut answers, units, images, versions, values) = tokio::join!(
+    let tried = reads.iter().filter_map(|read| match read {
+        Read::Names { names } => Some(names::read(names).map(|found| (read.clone(), found)).left_future()),
+        Read::Reach { targets } => Some(
+            reach::unreached(targets)
+                .map(|found| (read.clone(), Reading::Unreached(found)))
+                .right_future(),
+        ),
+        _ => None,
+    });
+    let (mut answers, units, images, versions, values, tried) = tokio::join!(
         files(root, on_disk),
         unit::read(root, &unit_names),
         async { if wants_images { Some(images::list(root).await) } else { None } },
         join_all(versions),
         join_all(values),
+        join_all(tried),
     );
     answers.extend(versions);
     answers.extend(values);
+    answers.extend(tried);
     reads
         .into_iter()
         .map(|read| {
@@ -87,7 +105,15 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
 }
 
 fn is_on_disk(read: &Read) -> bool {
-    !matches!(read, Read::Unit { .. } | Read::Image { .. } | Read::Version { .. } | Read::EtcdValue { .. })
+    !matches!(
+        read,
+        Read::Unit { .. }
+            | Read::Image { .. }
+            | Read::Version { .. }
+            | Read::EtcdValue { .. }
+            | Read::Names { .. }
+            | Read::Reach { .. }
+    )
 }
 
 /// Everything that is answered by the file system, on a few threads.
@@ -153,8 +179,27 @@ impl Context {
             Read::AuditRecord { path, audit_id } => {
                 audit::record(&self.root, path, audit_id).map(|record| record.map(Reading::AuditRecord))
             }
-            Read::Unit { .. } | Read::Image { .. } | Read::Version { .. } | Read::EtcdValue { .. } => {
-                Ok(None)
+            Read::Unit { .. }
+            | Read::Image { .. }
+            | Read::Version { .. }
+            | Read::EtcdValue { .. }
+            | Read::Names { .. }
+            | Read::Reach { .. } => Ok(None),
+            Read::Clock => Ok(Some(Reading::Clock(jiff::Timestamp::now().as_millisecond()))),
+            Read::Kernel { modules, options } => {
+                Ok(Some(Reading::Kernel(survey::kernel(&self.root, modules, options))))
+            }
+            Read::Network => network::read(&self.root).map(|network| Some(Reading::Network(network))),
+            Read::Sockets => sockets::read(&self.root).map(|sockets| Some(Reading::Sockets(sockets))),
+            Read::FileSystem { path } => {
+                survey::file_system(&self.root, path).map(|found| Some(Reading::FileSystem(found)))
+            }
+            Read::Fsync { path } => fsync::measure(&self.root, path).map(|took| Some(Reading::Fsync(took))),
+            Read::Kubeconfig { path } => {
+                claims::kubeconfig(&self.root, path).map(|found| found.map(Reading::Kubeconfig))
+            }
+            Read::Subjects { path } => {
+                claims::subjects(&self.root, path).map(|found| found.map(Reading::Subjects))
             }
         };
         reading(answer)
