@@ -73,7 +73,6 @@ async fn answer_one(stream: TcpStream, answer: &str) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     tokio::io::copy(&mut reader.take(BYTES_MAXIMUM), &mut tokio::io::sink()).await?;
     writer.write_all(answer.as_bytes()).await
-
 }
 
 async fn echo(socket: UdpSocket, answer: &str) {

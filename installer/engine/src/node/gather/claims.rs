@@ -41,9 +41,7 @@ pub fn kubeconfig(root: &NodeRoot, name: &str) -> Result<Option<Vec<KubeconfigRe
         .map_err(|_| NodeError::Unsuitable { path, why: "it is not a kubeconfig".to_owned() })?;
     let clusters = file.clusters.into_iter();
     Ok(Some(
-        clusters
-            .map(|named| KubeconfigReading { name: named.name, server: named.cluster.server })
-            .collect(),
+        clusters.map(|named| KubeconfigReading { name: named.name, server: named.cluster.server }).collect(),
     ))
 }
 
@@ -54,8 +52,8 @@ pub fn kubeconfig(root: &NodeRoot, name: &str) -> Result<Option<Vec<KubeconfigRe
 pub fn subjects(root: &NodeRoot, name: &str) -> Result<Option<Vec<SubjectReading>>, NodeError> {
     let path = root.path(name)?;
     let Some(text) = files::text(&path)? else { return Ok(None) };
-    let chain = CertificateChain::parse(&text)
-        .map_err(|source| NodeError::Pki { path, source: Box::new(source) })?;
+    let chain =
+        CertificateChain::parse(&text).map_err(|source| NodeError::Pki { path, source: Box::new(source) })?;
     Ok(Some(
         chain
             .iter()

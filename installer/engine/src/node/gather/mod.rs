@@ -62,9 +62,7 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
     let tried = reads.iter().filter_map(|read| match read {
         Read::Names { names } => Some(names::read(names).map(|found| (read.clone(), found)).left_future()),
         Read::Reach { targets } => Some(
-            reach::unreached(targets)
-                .map(|found| (read.clone(), Reading::Unreached(found)))
-                .right_future(),
+            reach::unreached(targets).map(|found| (read.clone(), Reading::Unreached(found))).right_future(),
         ),
         _ => None,
     });

@@ -83,8 +83,7 @@ fn ipv6_routes(text: &str) -> Vec<RouteReading> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let flags = u32::from_str_radix(fields.get(8)?, 16).ok()?;
         let to = ipv6(fields.first()?)?;
-        let destination =
-            IpNet::new(to.into(), u8::from_str_radix(fields.get(1)?, 16).ok()?).ok()?;
+        let destination = IpNet::new(to.into(), u8::from_str_radix(fields.get(1)?, 16).ok()?).ok()?;
         let gateway = (flags & GATEWAY != 0).then(|| ipv6(fields.get(4)?)).flatten();
         let usable = flags & UP != 0 && flags & (REJECT | LOCAL) == 0;
         let elsewhere = !to.is_multicast() && !to.is_unicast_link_local();

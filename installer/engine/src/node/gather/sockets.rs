@@ -28,7 +28,8 @@ pub fn read(root: &NodeRoot) -> Result<Vec<SocketReading>, NodeError> {
         let waiting = text.lines().skip(1).filter_map(|line| socket(line, state));
         found.extend(waiting.map(|(address, inode)| (protocol, address, inode)));
     }
-    let holders = holders(root, &found.iter().map(|(_, _, inode)| *inode).filter(|inode| *inode > 0).collect());
+    let holders =
+        holders(root, &found.iter().map(|(_, _, inode)| *inode).filter(|inode| *inode > 0).collect());
     let mut sockets: Vec<SocketReading> = found
         .into_iter()
         .map(|(protocol, address, inode)| SocketReading {
@@ -85,7 +86,8 @@ fn holders(root: &NodeRoot, wanted: &BTreeSet<u64>) -> BTreeMap<u64, HolderReadi
 /// Base name of the executable; where that is hidden, the name the process goes by.
 fn name(folder: &Path) -> String {
     let executable = std::fs::read_link(folder.join("exe")).ok();
-    let base = executable.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let base =
+        executable.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let name = base.or_else(|| files::text(&folder.join("comm")).ok().flatten()).unwrap_or_default();
     name.trim().trim_end_matches(" (deleted)").to_owned()
 }
@@ -103,7 +105,9 @@ mod tests {
         std::fs::create_dir_all(root.known("/proc/net")).unwrap();
         std::fs::create_dir_all(root.known("/proc/42/fd")).unwrap();
         let row = |local: &str, state: &str, inode: u64| {
-            format!("   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0 0 {inode} 1 0\n")
+            format!(
+                "   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0 0 {inode} 1 0\n"
+            )
         };
         let heading = "  sl  local_address rem_address   st\n";
         let write = |path: &str, rows: &[String]| {
@@ -125,11 +129,7 @@ mod tests {
             .collect();
         assert_eq!(
             seen,
-            [
-                "TCP [::]:6443 nobody",
-                "TCP 127.0.0.1:10250 process 42 (squatter)",
-                "UDP 0.0.0.0:8472 nobody"
-            ]
+            ["TCP [::]:6443 nobody", "TCP 127.0.0.1:10250 process 42 (squatter)", "UDP 0.0.0.0:8472 nobody"]
         );
     }
 

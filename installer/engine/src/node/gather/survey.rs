@@ -156,9 +156,8 @@ mod tests {
         write(&root, "/sys/fs/selinux/enforce", b"1");
         write(&root, "/sys/module/apparmor/parameters/enabled", b"Y\n");
         std::fs::create_dir_all(root.known("/run/systemd/system")).unwrap();
-        let look = || {
-            kernel(&root, &names(&["overlay", "wireguard"]), &names(&["BPF", "VXLAN", "WIREGUARD", "VX"]))
-        };
+        let look =
+            || kernel(&root, &names(&["overlay", "wireguard"]), &names(&["BPF", "VXLAN", "WIREGUARD", "VX"]));
         let seen = look();
         let (present, absent) = (Availability::Present, Availability::Absent);
         assert_eq!([seen.modules["overlay"], seen.modules["wireguard"]], [present, absent]);
