@@ -1,5 +1,6 @@
 //! Ports that the components will listen on are free.
 
+use kubezt_model::Digest;
 use kubezt_model::desired::{Desired, DesiredNode};
 use kubezt_model::node::Read;
 use kubezt_model::survey::SocketReading;
@@ -26,9 +27,15 @@ fn judge(scene: &Scene<'_>) -> Vec<Remark> {
     remarks
 }
 
-/// What the kernel holds for a member is its network plug-in's.
+/// What the kernel holds for a member is its network plug-in's. Another look at the same nodes listens for a moment only.
 fn is_ours(port: &Port, place: &Place<'_>, socket: &SocketReading) -> bool {
-    port.is_own(place, socket) || (place.member && socket.holder.is_none())
+    let looks = socket.holder.as_ref().is_some_and(|holder| is_node_program(&holder.name));
+    looks || port.is_own(place, socket) || (place.member && socket.holder.is_none())
+}
+
+/// The program that speaks with the operator is named by its digest.
+fn is_node_program(name: &str) -> bool {
+    name.strip_prefix("kubezt-").is_some_and(|digest| digest.parse::<Digest>().is_ok())
 }
 
 fn taken(port: &Port, place: &Place<'_>, socket: &SocketReading) -> Remark {
@@ -104,6 +111,16 @@ mod tests {
         fixture.assert_none("ports");
         fixture.sockets("w1").push(socket(Protocol::Tcp, "127.0.0.1:7443", Some("haproxy")));
         fixture.assert_one("ports", "error", &["w1"], "haproxy");
+    }
+
+    #[test]
+    fn another_operators_look_is_no_obstacle() {
+        let mut fixture = Fixture::new();
+        let program = format!("kubezt-{}", Digest::of(b"program"));
+        fixture.sockets("w1").push(socket(Protocol::Tcp, "10.0.0.12:10250", Some(&program)));
+        fixture.assert_none("ports");
+        fixture.sockets("w1")[0].holder.as_mut().unwrap().name = "kubezt-x".to_owned();
+        fixture.assert_one("ports", "error", &["w1"], "kubezt-x");
     }
 
     #[test]
