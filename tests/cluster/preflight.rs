@@ -77,7 +77,7 @@ fn spoil(world: &World) -> Result<Vec<Spoiled>> {
 }
 
 fn mend(world: &World) -> Result<()> {
-    let restore = "if test -e /run/machine-id.kept; then cp -a /run/machine-id.kept /etc/machine-id; rm /run/machine-id.kept; fi";
+    let restore = "if test -e /run/machine-id.kept; then mv /run/machine-id.kept /etc/machine-id; fi";
     for node in &world.lab.nodes {
         world.lab.shell(
             node,

@@ -273,14 +273,8 @@ pub enum SourceArg {
 }
 
 /// `preflight`
-///
-/// Reads, and writes in one place: on control-plane nodes a temporary file without a name, under /var/lib/etcd or where that
-/// will be, of less than 1 MiB and for less than half a second, to see how fast the disk is. On ports that the cluster will use
-/// and nobody holds, nodes listen for a moment, so that the others can try to reach them.
-///
-/// `install` does the same on nodes that are not members of the cluster yet, before it changes anything.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = crate::preflight::help())]
 pub struct PreflightArgs {
     #[command(flatten)]
     pub cluster: ClusterArgs,

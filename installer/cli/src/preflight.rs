@@ -10,6 +10,24 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
+/// What it touches.
+const HELP: &str = "\
+Nothing is changed. One thing is written, on control-plane nodes: a temporary file without a name, under /var/lib/etcd or where \
+that will be, of less than 1 MiB and for less than half a second, to see how fast the disk is. On ports that the cluster will use \
+and nobody holds, nodes listen for some seconds at most, so that the others can try to reach them. `install` does the same on \
+nodes that are not members of the cluster yet, before it changes anything.
+
+Exit codes: 0 no errors, 3 errors, which would end an install";
+
+/// What stands below the options: what is touched, and every check.
+pub fn help() -> String {
+    let mut text = format!("{HELP}\n\nChecks:\n");
+    for check in &CHECKS {
+        let _ = writeln!(text, "  {:<18} {}", check.id, check.title);
+    }
+    text
+}
+
 /// Checks whose findings stop nothing, with the reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ignored(BTreeMap<String, String>);

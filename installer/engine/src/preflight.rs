@@ -39,12 +39,8 @@ pub async fn look(
     let wanted = desired.nodes.iter();
     let reads = wanted.map(|node| (node.node.name.clone(), preflight::reads(desired, node))).collect();
     let ((facts, lost), clocks) = tokio::join!(nodes.gather(reads, Timestamp::now()), clocks(nodes));
-    let unreachable = failures.iter().chain(&lost).map(|failure| Unreachable {
-        node: failure.node.clone(),
-        why: failure.why.clone(),
-        privilege: failure.privilege,
-    });
-    let mut seen = Seen { facts, clocks, unreachable: unreachable.collect(), root };
+    let lost = failures.iter().chain(&lost).map(unreachable).collect();
+    let mut seen = Seen { facts, clocks, unreachable: lost, root };
     let close: BTreeSet<NodeName> = match extent {
         Extent::Newcomers => preflight::candidates(desired, &seen),
         Extent::All => seen.facts.keys().cloned().collect(),
@@ -52,11 +48,16 @@ pub async fn look(
     if !close.is_empty() {
         let (measured, reached) =
             tokio::join!(measure(nodes, desired, &close), reach(nodes, desired, &seen, &close));
-        for more in [measured, reached] {
+        for (more, lost) in [measured, reached] {
             add(&mut seen.facts, more);
+            seen.unreachable.extend(lost.iter().map(unreachable));
         }
     }
     seen
+}
+
+fn unreachable(failure: &NodeFailure) -> Unreachable {
+    Unreachable { node: failure.node.clone(), why: failure.why.clone(), privilege: failure.privilege }
 }
 
 /// Adds what was seen later to what was seen before.
@@ -89,28 +90,26 @@ fn offset(before: i64, clock: i64, after: i64) -> ClockOffset {
     ClockOffset { milliseconds: clock - (before + half), uncertainty: half + 1 }
 }
 
-async fn measure(nodes: &Nodes, desired: &Desired, close: &BTreeSet<NodeName>) -> BTreeMap<NodeName, Facts> {
+/// What nodes answered, and those that did not.
+type Answers = (BTreeMap<NodeName, Facts>, Vec<NodeFailure>);
+
+async fn measure(nodes: &Nodes, desired: &Desired, close: &BTreeSet<NodeName>) -> Answers {
     let wanted = desired.nodes.iter().filter(|node| close.contains(&node.node.name));
     let reads = wanted.map(|node| (node.node.name.clone(), preflight::measures(desired, node))).collect();
-    nodes.gather(reads, Timestamp::now()).await.0
+    nodes.gather(reads, Timestamp::now()).await
 }
 
 /// Lets nodes listen where their components will, and every other node try to reach them.
-async fn reach(
-    nodes: &Nodes,
-    desired: &Desired,
-    seen: &Seen,
-    close: &BTreeSet<NodeName>,
-) -> BTreeMap<NodeName, Facts> {
+async fn reach(nodes: &Nodes, desired: &Desired, seen: &Seen, close: &BTreeSet<NodeName>) -> Answers {
     let wanted = preflight::listeners(desired, seen, close);
     let open = listen(nodes, &wanted).await;
     let targets = preflight::targets(desired, seen, close, &open);
     let reads = targets.into_iter().map(|(node, read)| (node, vec![read])).collect();
-    let (facts, _) = nodes.gather(reads, Timestamp::now()).await;
+    let answers = nodes.gather(reads, Timestamp::now()).await;
     // The components that come next need the ports; a node that is lost meanwhile gives them up by itself.
     let nowhere = wanted.into_keys().map(|node| (node, Vec::new())).collect();
     listen(nodes, &nowhere).await;
-    facts
+    answers
 }
 
 /// Has nodes listen there and nowhere else; answers with where they do.

@@ -17,7 +17,7 @@ const NODE_SERVICE: &str = "/etc/kubezt/node.json";
 pub(super) struct Port {
     pub number: u16,
     pub protocol: Protocol,
-    /// Base name of the executable that will hold it; empty for the kernel.
+    /// How the name of the executable that will hold it begins; empty for the kernel.
     pub program: &'static str,
     /// Where it is held; `None` for every node.
     pub role: Option<Role>,
@@ -68,9 +68,9 @@ pub(super) fn ports(cluster: &Cluster) -> Vec<Port> {
             ports.push(udp(51871));
         }
         // Only its own health reports rest on this one.
-        let health = tcp(4240, "cilium-agent", None, From::Everyone);
+        let health = tcp(4240, "cilium", None, From::Everyone);
         ports.push(Port { unreached: Severity::Warning, ..health });
-        ports.push(tcp(9879, "cilium-agent", None, From::Loopback));
+        ports.push(tcp(9879, "cilium", None, From::Loopback));
     }
     ports
 }
@@ -117,7 +117,8 @@ impl Port {
             self.program == "kubezt" && seen.is_some() && wanted.map(|file| file.digest()) == seen
         };
         let name = socket.holder.as_ref().map_or("", |holder| holder.name.as_str());
-        name == self.program && (place.member || early())
+        let named = !self.program.is_empty() && name.starts_with(self.program);
+        named && (place.member || early())
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use kubezt_model::node::Reading;
 use kubezt_model::survey::FsyncReading;
 
 use super::survey::nearest_folder;
@@ -15,12 +16,26 @@ const WRITE: usize = 2300;
 const WRITES: usize = 400;
 /// How long it goes on at most; a write that has begun is waited for.
 const LIMIT: Duration = Duration::from_millis(400);
+/// How long that write is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Measures, and waits for it no longer than is sensible.
+pub async fn read(root: &NodeRoot, path: &str) -> Reading {
+    let (root, path) = (root.clone(), path.to_owned());
+    let measuring = tokio::task::spawn_blocking(move || measure(&root, &path));
+    match tokio::time::timeout(PATIENCE, measuring).await {
+        Ok(Ok(Ok(took))) => Reading::Fsync(took),
+        Ok(Ok(Err(error))) => Reading::Failed(error.chain()),
+        Ok(Err(error)) => Reading::Failed(error.to_string()),
+        Err(_) => Reading::Failed(format!("a write was not on disk after {} s", PATIENCE.as_secs())),
+    }
+}
 
 /// Writes to a file without a name in this folder, which is gone when it is closed, however that happens.
 ///
 /// # Errors
 /// [`NodeError::Path`]; [`NodeError::File`] where the folder cannot be written to.
-pub fn measure(root: &NodeRoot, path: &str) -> Result<FsyncReading, NodeError> {
+fn measure(root: &NodeRoot, path: &str) -> Result<FsyncReading, NodeError> {
     let (place, folder) = nearest_folder(root, path)?;
     let mut file = tempfile::tempfile_in(&place).map_err(NodeError::file("create a file in", &place))?;
     let begun = Instant::now();
@@ -55,17 +70,18 @@ fn percentile(sorted: &[u64], percent: usize) -> u64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn writes_are_timed_and_nothing_is_left() {
+    #[tokio::test]
+    async fn writes_are_timed_and_nothing_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let root = NodeRoot::at(folder.path());
         std::fs::create_dir_all(root.known("/var/lib")).unwrap();
         let begun = Instant::now();
-        let seen = measure(&root, "/var/lib/etcd").unwrap();
+        let Reading::Fsync(seen) = read(&root, "/var/lib/etcd").await else { panic!() };
         assert_eq!(seen.folder, "/var/lib");
         assert!(seen.writes > 0 && seen.p50 <= seen.p99 && seen.p99 > 0, "{seen:?}");
         assert!(begun.elapsed() < LIMIT + Duration::from_secs(5));
         assert_eq!(std::fs::read_dir(root.known("/var/lib")).unwrap().count(), 0);
+        assert!(matches!(read(&root, "var").await, Reading::Failed(_)));
     }
 
     #[test]

@@ -59,12 +59,15 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
         }),
         _ => None,
     });
-    let tried = reads.iter().filter_map(|read| match read {
-        Read::Names { names } => Some(names::read(names).map(|found| (read.clone(), found)).left_future()),
-        Read::Reach { targets } => Some(
-            reach::unreached(targets).map(|found| (read.clone(), Reading::Unreached(found))).right_future(),
-        ),
-        _ => None,
+    // What waits for a resolver, a disk or another node.
+    let tried = reads.iter().filter_map(|read| {
+        let trying = match read {
+            Read::Names { names } => names::read(names).boxed(),
+            Read::Fsync { path } => fsync::read(root, path).boxed(),
+            Read::Reach { targets } => reach::unreached(targets).map(Reading::Unreached).boxed(),
+            _ => return None,
+        };
+        Some(trying.map(|found| (read.clone(), found)))
     });
     let (mut answers, units, images, versions, values, tried) = tokio::join!(
         files(root, on_disk),
@@ -110,6 +113,7 @@ fn is_on_disk(read: &Read) -> bool {
             | Read::Version { .. }
             | Read::EtcdValue { .. }
             | Read::Names { .. }
+            | Read::Fsync { .. }
             | Read::Reach { .. }
     )
 }
@@ -182,6 +186,7 @@ impl Context {
             | Read::Version { .. }
             | Read::EtcdValue { .. }
             | Read::Names { .. }
+            | Read::Fsync { .. }
             | Read::Reach { .. } => Ok(None),
             Read::Clock => Ok(Some(Reading::Clock(jiff::Timestamp::now().as_millisecond()))),
             Read::Kernel { modules, options } => {
@@ -192,7 +197,6 @@ impl Context {
             Read::FileSystem { path } => {
                 survey::file_system(&self.root, path).map(|found| Some(Reading::FileSystem(found)))
             }
-            Read::Fsync { path } => fsync::measure(&self.root, path).map(|took| Some(Reading::Fsync(took))),
             Read::Kubeconfig { path } => {
                 claims::kubeconfig(&self.root, path).map(|found| found.map(Reading::Kubeconfig))
             }

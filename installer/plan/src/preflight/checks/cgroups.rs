@@ -23,7 +23,8 @@ fn judge(scene: &Scene<'_>) -> Vec<Remark> {
         let has = |name: &&str| kernel.controllers.iter().any(|found| found == name);
         let missing: Vec<&str> = CONTROLLERS.into_iter().filter(|name| !has(name)).collect();
         (!missing.is_empty()).then(|| {
-            let remedy = "switch them on (kernel parameters such as `cgroup_enable=memory`, no `cgroup_disable`), and boot again";
+            let remedy = "switch them on (kernel parameters such as `cgroup_enable=memory`, no `cgroup_disable`), \
+                          and boot again";
             Remark::error(place.name(), format!("these controllers are off: {}", list(&missing)), remedy)
         })
     }));

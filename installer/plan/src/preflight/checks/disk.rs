@@ -130,12 +130,7 @@ fn pressure(scene: &Scene<'_>, place: &Place<'_>) -> Option<Remark> {
 fn amount(text: &str, all: u64) -> Option<u64> {
     if let Some(percent) = text.strip_suffix('%') {
         let share = percent.parse::<f64>().ok().filter(|share| (0.0..=100.0).contains(share))?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a share of a size is no more than the size, and a byte more or less decides nothing"
-        )]
+        // A byte more or less decides nothing.
         return Some((all as f64 * share / 100.0) as u64);
     }
     const UNITS: [(&str, u64); 8] = [

@@ -131,8 +131,8 @@ fn cluster(scene: &Scene<'_>, place: &Place<'_>) -> Option<Remark> {
         false => format!("of {}", traces.owners.iter().cloned().collect::<Vec<_>>().join(" and ")),
     };
     let what = format!("it holds what is left {owner}: {}", list(&traces.paths));
-    let remedy = "take the node out of that cluster and clean it (`kubeadm reset`, or remove these), keeping what is still needed; \
-                  or take it out of the cluster file";
+    let remedy = "take the node out of that cluster and clean it (`kubeadm reset`, or remove these), keeping what is \
+                  still needed; or take it out of the cluster file";
     let severity = if harmless { Severity::Warning } else { Severity::Error };
     Some(Remark::new(severity, [place.name()], what, remedy))
 }

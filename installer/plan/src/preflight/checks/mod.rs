@@ -22,13 +22,13 @@ mod security_modules;
 mod size;
 mod swap;
 
+use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, Desired, DesiredNode, Node};
 use kubezt_model::node::Read;
 use serde_json::{Map, Value};
 
 use super::finding::{Remark, Severity};
 use super::seen::{Place, Scene};
-use kubezt_model::cluster::Role;
 
 /// One check.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +101,7 @@ fn size_text(bytes: u64) -> String {
     match bytes {
         0..0x4000_0000 => format!("{} MiB", bytes >> 20),
         // To a tenth.
-        _ => format!("{}.{} GiB", bytes >> 30, (bytes & 0x3fff_ffff) * 10 >> 30),
+        _ => format!("{}.{} GiB", bytes >> 30, ((bytes & 0x3fff_ffff) * 10) >> 30),
     }
 }
 

@@ -68,7 +68,8 @@ fn endpoint(scene: &Scene<'_>, answer: &NameReading, place: &Place<'_>) -> Optio
             endpoint.name,
             list(&strange)
         );
-        let remedy = "choose another `endpoint.name`, correct the name server, or add the load balancer's address to `endpoint.addresses`";
+        let remedy = "choose another `endpoint.name`, correct the name server, or add the load balancer's address to \
+                      `endpoint.addresses`";
         Remark::warning(place.name(), what, remedy)
     })
 }

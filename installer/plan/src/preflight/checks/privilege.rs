@@ -7,7 +7,8 @@ pub(super) const CHECK: Check =
 
 fn judge(scene: &Scene<'_>) -> Vec<Remark> {
     let refused = scene.seen.unreachable.iter().filter(|one| one.privilege);
-    let remedy = "give the user sudo rights without a password (`NOPASSWD: ALL` in a file of /etc/sudoers.d), or log in as root";
+    let remedy = "give the user sudo rights without a password (`NOPASSWD: ALL` in a file of /etc/sudoers.d), \
+                  or log in as root";
     refused.map(|one| Remark::error(&one.node, one.why.as_str(), remedy)).collect()
 }
 
