@@ -8,7 +8,9 @@ use kubezt_model::event::Event;
 use kubezt_plan::preflight::{CHECKS, Finding, Severity};
 use serde_json::{Value, json};
 
+use crate::args::Output;
 use crate::failure::Failure;
+use crate::printer::Printer;
 
 /// What it touches.
 const HELP: &str = "\
@@ -87,8 +89,16 @@ impl Answered {
         self.count(Severity::Error)
     }
 
+    /// Writes all of it: paragraphs, or one line of JSON, as events are.
+    pub fn show(&self, cluster: &str, output: Output, printer: Printer) {
+        match output {
+            Output::Text => printer.text(&self.text()),
+            Output::Json => printer.line(&self.json(cluster).to_string()),
+        }
+    }
+
     /// One paragraph a finding: how bad, which check, where, what, and what to do. Nodes of which the same is true share one.
-    pub fn text(&self) -> String {
+    fn text(&self) -> String {
         let mut groups: Vec<(&Finding, Vec<String>)> = Vec::new();
         for finding in &self.findings {
             let same = |(other, _): &&mut (&Finding, Vec<String>)| {
@@ -121,7 +131,7 @@ impl Answered {
     }
 
     /// For programs.
-    pub fn json(&self, cluster: &str) -> Value {
+    fn json(&self, cluster: &str) -> Value {
         let findings = self.findings.iter().map(|finding| {
             let mut value = json!(finding);
             value["ignored"] = json!(self.reason(finding));

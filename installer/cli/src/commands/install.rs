@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::plan::{FirstRun, Looked, Newcomers, look};
 use super::verify;
-use crate::args::InstallArgs;
+use crate::args::{InstallArgs, Output};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::preflight::{Answered, Ignored};
@@ -37,7 +37,7 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
         .map_err(Failure::environment)?;
     let Looked { mut plan, session, seen } =
         look(&context, &arguments.passphrase, FirstRun::Make, Newcomers::Closely, printer).await?;
-    let warnings = checked(&session, seen, ignored, printer)?;
+    let warnings = checked(&session, seen, ignored, arguments.output, printer)?;
     if !arguments.no_verify && tries_data_path(&context) {
         // The verification that follows lets pods talk anyway, by the same means.
         plan.steps.retain(|step| !matches!(step.operation, Operation::Gate { gate: Gate::PodsTalk, .. }));
@@ -77,7 +77,13 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
 /// changed; the rest is said when it begins, with what somebody answers for.
 ///
 /// A node that was not reached stops no other one, so it is no finding here.
-fn checked(session: &Session, seen: Seen, ignored: Ignored, printer: Printer) -> Result<Vec<Event>, Failure> {
+fn checked(
+    session: &Session,
+    seen: Seen,
+    ignored: Ignored,
+    output: Output,
+    printer: Printer,
+) -> Result<Vec<Event>, Failure> {
     let newcomers = preflight::candidates(&session.desired, &seen);
     let seen = Seen { unreachable: Vec::new(), ..seen };
     let findings = match newcomers.is_empty() {
@@ -86,7 +92,7 @@ fn checked(session: &Session, seen: Seen, ignored: Ignored, printer: Printer) ->
     };
     let answered = Answered::new(findings, ignored);
     if answered.errors() > 0 {
-        printer.text(&answered.text());
+        answered.show(session.desired.cluster.name.as_str(), output, printer);
         return Err(answered.failure("nothing was changed on any node"));
     }
     Ok(answered.warnings())

@@ -6,7 +6,7 @@ use kubezt_engine::link::NodeProgram;
 use kubezt_engine::preflight::{Extent, look};
 use kubezt_plan::preflight::preflight;
 
-use crate::args::{Output, PreflightArgs};
+use crate::args::PreflightArgs;
 use crate::assemble;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -25,12 +25,6 @@ pub async fn run(arguments: PreflightArgs, printer: Printer) -> Result<(), Failu
     let seen = look(&nodes, &desired, &failures, root, Extent::All).await;
     let all = context.cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let answered = Answered::new(preflight(&desired, &seen, &all), ignored);
-    match arguments.output {
-        Output::Text => printer.text(&answered.text()),
-        Output::Json => {
-            let report = answered.json(context.cluster.name.as_str());
-            printer.line(&serde_json::to_string_pretty(&report).map_err(Failure::environment)?);
-        }
-    }
+    answered.show(context.cluster.name.as_str(), arguments.output, printer);
     if answered.errors() > 0 { Err(answered.failure("an install would end here")) } else { Ok(()) }
 }

@@ -10,8 +10,9 @@ use super::Seen;
 /// The root every node of a cluster trusts. An install writes it before anything that runs.
 pub const ROOT: &str = "/etc/kubernetes/pki/root.crt";
 
-pub(super) fn reads() -> Vec<Read> {
-    vec![Read::Subjects { path: ROOT.to_owned() }]
+/// How it is asked for.
+pub(super) fn root() -> Read {
+    Read::Subjects { path: ROOT.to_owned() }
 }
 
 /// Whether the node trusts the root the operator holds: an install of this cluster has been here.
@@ -19,7 +20,6 @@ pub fn is_member(cluster: &Cluster, seen: &Seen, node: &NodeName) -> bool {
     let own = |subject: &SubjectReading| {
         subject.common_name == cluster.name.as_str() && Some(subject.fingerprint) == seen.root
     };
-    let subjects =
-        seen.facts.get(node).and_then(|facts| facts.reading(&Read::Subjects { path: ROOT.to_owned() }));
+    let subjects = seen.facts.get(node).and_then(|facts| facts.reading(&root()));
     matches!(subjects, Some(Reading::Subjects(subjects)) if subjects.iter().any(own))
 }

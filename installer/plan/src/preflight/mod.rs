@@ -31,7 +31,7 @@ use seen::Scene;
 /// Looked at on every node, in one message.
 pub fn reads(desired: &Desired, node: &DesiredNode) -> Vec<Read> {
     let mut reads: Vec<Read> = CHECKS.iter().flat_map(|check| (check.reads)(desired, node)).collect();
-    reads.extend(members::reads());
+    reads.push(members::root());
     reads.sort();
     reads.dedup();
     reads

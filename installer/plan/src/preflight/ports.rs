@@ -4,13 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, Node};
+use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::{Protocol, SocketReading};
 
-use super::Severity;
 use super::seen::Place;
+use super::{Severity, members};
 
-/// File of the service that is started before a node is a member.
+/// File and program of the service that is started before a node is a member.
 const NODE_SERVICE: &str = "/etc/kubezt/node.json";
+const NODE_PROGRAM: &str = "kubezt";
 
 /// A port that has to be free, and to be reached.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +60,7 @@ pub(super) fn ports(cluster: &Cluster) -> Vec<Port> {
         tcp(10259, "kube-scheduler", CONTROL_PLANE, From::Loopback),
         tcp(10250, "kubelet", None, From::ControlPlane),
         tcp(10248, "kubelet", None, From::Loopback),
-        tcp(cluster.endpoint.balancer_port, "kubezt", None, From::Loopback),
+        tcp(cluster.endpoint.balancer_port, NODE_PROGRAM, None, From::Loopback),
     ];
     if cluster.cni.name == "cilium" {
         // https://docs.cilium.io/en/stable/operations/system_requirements/#firewall-rules
@@ -110,11 +112,10 @@ impl Port {
 
     /// Whether this socket is that of our own component, which runs already.
     pub fn is_own(&self, place: &Place<'_>, socket: &SocketReading) -> bool {
-        // The node service runs before the node is a member, with a file that only this cluster has.
+        // The node service runs before the node trusts any root; an install that was killed leaves it so.
         let early = || {
-            let wanted = place.desired.files.iter().find(|file| file.path == NODE_SERVICE);
-            let seen = place.facts.file(NODE_SERVICE).and_then(|file| file.digest);
-            self.program == "kubezt" && seen.is_some() && wanted.map(|file| file.digest()) == seen
+            let rootless = matches!(place.facts.reading(&members::root()), Some(Reading::Missing));
+            self.program == NODE_PROGRAM && rootless && place.facts.file(NODE_SERVICE).is_some()
         };
         let name = socket.holder.as_ref().map_or("", |holder| holder.name.as_str());
         let named = !self.program.is_empty() && name.starts_with(self.program);
@@ -123,6 +124,6 @@ impl Port {
 }
 
 /// The file that tells whether the node service is ours.
-pub(super) fn node_service() -> kubezt_model::node::Read {
-    kubezt_model::node::Read::File { path: NODE_SERVICE.to_owned(), text: false }
+pub(super) fn node_service() -> Read {
+    Read::File { path: NODE_SERVICE.to_owned(), text: false }
 }

@@ -51,16 +51,14 @@ pub fn targets(
 ) -> BTreeMap<NodeName, Read> {
     let scene = Scene::new(desired, seen);
     let ports = ports(scene.cluster());
+    let offers: Vec<(&Place<'_>, Vec<Offer<'_>>)> =
+        scene.places.iter().map(|place| (place, offers(&ports, place, open.get(place.name())))).collect();
     let mut reads = BTreeMap::new();
     for from in &scene.places {
-        let others = scene.places.iter().filter(|to| to.name() != from.name());
-        let pairs = others.filter(|to| nodes.contains(from.name()) || nodes.contains(to.name()));
+        let others = offers.iter().filter(|(to, _)| to.name() != from.name());
+        let pairs = others.filter(|(to, _)| nodes.contains(from.name()) || nodes.contains(to.name()));
         let targets: Vec<Target> = pairs
-            .flat_map(|to| {
-                let needed =
-                    ports.iter().filter(|port| port.is_on(to.node) && port.is_reached_from(from.node));
-                needed.flat_map(|port| targets_on(port, from, to, open.get(to.name()))).collect::<Vec<_>>()
-            })
+            .flat_map(|(to, offers)| offers.iter().filter_map(|offer| target(offer, from, to)))
             .collect();
         if !targets.is_empty() {
             reads.insert(from.name().clone(), Read::Reach { targets });
@@ -69,29 +67,42 @@ pub fn targets(
     reads
 }
 
+/// Something that can be reached on a node.
+struct Offer<'a> {
+    port: &'a Port,
+    endpoint: Endpoint,
+    /// Whether a listener of ours answers; a component that runs does otherwise.
+    listens: bool,
+}
+
+fn offers<'a>(ports: &'a [Port], to: &Place<'_>, open: Option<&BTreeSet<Endpoint>>) -> Vec<Offer<'a>> {
+    let mut offers = Vec::new();
+    for port in ports.iter().filter(|port| port.is_on(to.node)) {
+        let runs =
+            port.protocol == Protocol::Tcp && port.taken(to).iter().any(|socket| port.is_own(to, socket));
+        for endpoint in endpoints(port, to.node) {
+            let listens = open.is_some_and(|open| open.contains(&endpoint));
+            if listens || runs {
+                offers.push(Offer { port, endpoint, listens });
+            }
+        }
+    }
+    offers
+}
+
+fn target(offer: &Offer<'_>, from: &Place<'_>, to: &Place<'_>) -> Option<Target> {
+    let ipv4 = offer.endpoint.address.is_ipv4();
+    let family = from.node.addresses.iter().any(|address| address.is_ipv4() == ipv4);
+    (family && offer.port.is_reached_from(from.node)).then(|| Target {
+        endpoint: offer.endpoint.clone(),
+        node: offer.listens.then(|| to.name().clone()),
+        bytes: bytes(&offer.endpoint, from),
+    })
+}
+
 fn endpoints(port: &Port, node: &Node) -> Vec<Endpoint> {
     let protocol = port.protocol;
     port.addresses(node).into_iter().map(|address| Endpoint { protocol, address }).collect()
-}
-
-fn targets_on(
-    port: &Port,
-    from: &Place<'_>,
-    to: &Place<'_>,
-    open: Option<&BTreeSet<Endpoint>>,
-) -> Vec<Target> {
-    let families: BTreeSet<bool> = from.node.addresses.iter().map(std::net::IpAddr::is_ipv4).collect();
-    let runs = port.protocol == Protocol::Tcp && port.taken(to).iter().any(|socket| port.is_own(to, socket));
-    endpoints(port, to.node)
-        .into_iter()
-        .filter(|endpoint| families.contains(&endpoint.address.is_ipv4()))
-        .filter_map(|endpoint| {
-            let listens = open.is_some_and(|open| open.contains(&endpoint));
-            let node = listens.then(|| to.name().clone());
-            let bytes = bytes(&endpoint, from);
-            (listens || runs).then_some(Target { endpoint, node, bytes })
-        })
-        .collect()
 }
 
 /// As much as fills the longest packet the sender's interface takes: one datagram, or twice that in a stream.

@@ -12,7 +12,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 /// How long an answer may take. A resolver whose name servers are gone would be waited for much longer.
-const LIMIT: Duration = Duration::from_millis(800);
+const LIMIT: Duration = Duration::from_millis(500);
 
 /// Looks the names up side by side.
 pub async fn read(names: &[String]) -> Reading {
