@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use super::reach::greeting;
 
 /// How long listeners stay where nobody ends them.
-const OPEN: Duration = Duration::from_secs(20);
+const OPEN: Duration = Duration::from_secs(30);
 /// How long one connection may take.
-const CONNECTION: Duration = Duration::from_secs(3);
+const CONNECTION: Duration = Duration::from_secs(5);
 /// Connections at a time, on all ports.
 const CONNECTIONS_MAXIMUM: usize = 256;
 /// Bytes a connection may send.

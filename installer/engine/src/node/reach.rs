@@ -13,11 +13,11 @@ use tokio::time::timeout;
 pub(super) const ANSWER: usize = 512;
 /// Targets that are tried at the same time.
 const SIDE_BY_SIDE: usize = 128;
-/// How long a connection may take to come about, and then how long its answer may take.
-const PATIENCE: Duration = Duration::from_millis(1200);
+/// How long a connection may take to come about, and then how long its answer may take: a busy node is no closed way.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one datagram may take there and back, and how often it is sent: datagrams may be lost.
-const DATAGRAM: Duration = Duration::from_millis(300);
-const ATTEMPTS: usize = 3;
+const DATAGRAM: Duration = Duration::from_millis(600);
+const ATTEMPTS: usize = 4;
 
 /// What a listener of this program says.
 pub(super) fn greeting(host: &str) -> String {

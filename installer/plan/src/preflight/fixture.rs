@@ -11,7 +11,8 @@ use kubezt_model::survey::{
 use kubezt_model::{Digest, Mode, NodeName, Owner, SecretText};
 use kubezt_testkit::sample_cluster;
 
-use super::{Finding, ROOT, Seen};
+use super::members::ROOT;
+use super::{Finding, Seen};
 
 /// The sample cluster and what is seen of its nodes.
 pub(super) struct Fixture {

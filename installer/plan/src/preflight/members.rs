@@ -8,7 +8,7 @@ use kubezt_model::survey::SubjectReading;
 use super::Seen;
 
 /// The root every node of a cluster trusts. An install writes it before anything that runs.
-pub const ROOT: &str = "/etc/kubernetes/pki/root.crt";
+pub(super) const ROOT: &str = "/etc/kubernetes/pki/root.crt";
 
 /// How it is asked for.
 pub(super) fn root() -> Read {
@@ -16,7 +16,7 @@ pub(super) fn root() -> Read {
 }
 
 /// Whether the node trusts the root the operator holds: an install of this cluster has been here.
-pub fn is_member(cluster: &Cluster, seen: &Seen, node: &NodeName) -> bool {
+pub(super) fn is_member(cluster: &Cluster, seen: &Seen, node: &NodeName) -> bool {
     let own = |subject: &SubjectReading| {
         subject.common_name == cluster.name.as_str() && Some(subject.fingerprint) == seen.root
     };

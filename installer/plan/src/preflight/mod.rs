@@ -21,11 +21,11 @@ use kubezt_model::node::Read;
 
 pub use checks::{CHECKS, Check};
 pub use finding::{Finding, Severity};
-pub use members::{ROOT, is_member};
 pub use reach::{listeners, targets};
 pub use seen::{ClockOffset, Seen, Unreachable};
 
 use finding::Remark;
+use members::is_member;
 use seen::Scene;
 
 /// Looked at on every node, in one message.
