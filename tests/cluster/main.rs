@@ -9,6 +9,7 @@ mod certificates;
 mod converged;
 mod install;
 mod killed;
+mod preflight;
 mod profiles;
 mod refusals;
 mod secrets;
@@ -25,6 +26,7 @@ const STORIES: &[(&str, Story)] = &[
     ("an_unreachable_node_is_named", refusals::unreachable_node),
     ("an_unknown_setting_points_at_its_line", refusals::unknown_setting),
     ("a_folder_without_a_cluster_says_what_to_do", refusals::no_cluster_file),
+    ("preflight_tells_all_at_once", preflight::all_at_once),
     ("stig_from_bare_nodes_is_ready_and_verified", install::stig),
     ("the_api_shows_its_control_plane", install::control_plane_is_visible),
     ("every_finding_is_green_or_waived", install::only_declared_waivers),

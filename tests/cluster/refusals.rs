@@ -21,7 +21,7 @@ fn with_cluster_file(
 }
 
 /// Everything kubezt would write to a node, with sizes and times: equal before and after means nothing was written.
-fn traces(world: &World) -> Result<String> {
+pub fn traces(world: &World) -> Result<String> {
     let script = "for place in /etc/kubernetes /etc/kubezt /etc/systemd/system /usr/local /var/lib/kubezt /var/lib/kubelet/config.yaml; do \
                   test ! -e $place || find $place -printf \"%p %m %s %T@\\n\"; done | sort";
     let mut all = String::new();

@@ -42,6 +42,8 @@ pub enum Command {
     Images(ImagesArgs),
     /// Show version, cryptographic module and SSH algorithms
     Version,
+    /// Find what would make an install fail, on every node at once, and change nothing
+    Preflight(PreflightArgs),
     /// What runs on the nodes
     #[command(hide = true)]
     Node(NodeArgs),
@@ -67,6 +69,14 @@ pub struct PassphraseArgs {
     /// File holding the passphrase of the operator's secrets, in place of the cluster file's; asked for on a terminal otherwise
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+}
+
+/// Which findings somebody answers for.
+#[derive(Debug, Clone, Args)]
+pub struct IgnoreArgs {
+    /// Let a preflight check's findings stop nothing, and say why: ID=REASON (may be given several times)
+    #[arg(long = "ignore", value_name = "ID=REASON")]
+    pub ignore: Vec<String>,
 }
 
 /// How results are written.
@@ -106,6 +116,8 @@ pub struct InstallArgs {
     /// How progress is written
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+    #[command(flatten)]
+    pub ignore: IgnoreArgs,
     /// Leave out the verification at the end
     #[arg(long)]
     pub no_verify: bool,
@@ -271,6 +283,19 @@ pub enum SourceArg {
     Release,
     /// Compiled from pinned Go modules
     Source,
+}
+
+/// `preflight`
+#[derive(Debug, Args)]
+#[command(after_help = crate::preflight::help())]
+pub struct PreflightArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    #[command(flatten)]
+    pub ignore: IgnoreArgs,
+    /// How findings are written
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
 }
 
 /// `node`

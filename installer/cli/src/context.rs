@@ -8,9 +8,9 @@ use fs_err as fs;
 use kubezt_controls::library::is_file;
 use kubezt_controls::{Library, resolve};
 use kubezt_engine::state::{Secrets, State};
-use kubezt_model::SecretText;
 use kubezt_model::cluster::{self, ClusterFile};
 use kubezt_model::desired::Cluster;
+use kubezt_model::{Digest, SecretText};
 use kubezt_render::Templates;
 use zeroize::Zeroizing;
 
@@ -68,6 +68,12 @@ impl Context {
             .map_err(|errors| Failure::usage(all(&errors)))?;
         let state = State::beside(&arguments.file).map_err(Failure::environment)?;
         Ok(Arc::new(Self { library, file, folder, cluster, state }))
+    }
+
+    /// Fingerprint of the cluster's root; `None` before the first install.
+    pub fn root_fingerprint(&self) -> Result<Option<Digest>, Failure> {
+        let root = self.state.root_certificate().map_err(Failure::environment)?;
+        Ok(root.map(|root| root.first().fingerprint))
     }
 
     /// A path of the cluster file: `~/` is the home folder, a relative path starts at the file.

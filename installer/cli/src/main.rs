@@ -7,6 +7,7 @@
 //! | [`context`] | what most commands start from: cluster file, profile, operator state |
 //! | [`assemble`] | resolved cluster, rendered files and components become the desired state |
 //! | [`embedded`] | templates, profiles and recipes inside the binary |
+//! | [`preflight`] | findings as people read them, and those that somebody answers for |
 //! | [`printer`], [`progress`] | output |
 //! | [`failure`] | exit codes |
 
@@ -17,6 +18,7 @@ mod commands;
 mod context;
 mod embedded;
 mod failure;
+mod preflight;
 mod printer;
 mod probing;
 mod progress;
@@ -77,6 +79,7 @@ async fn run(cli: Cli, printer: Printer) -> Result<(), Failure> {
         Command::Kubeconfig(arguments) => commands::kubeconfig::run(arguments, printer).await,
         Command::Images(arguments) => commands::images::run(arguments, printer).await,
         Command::Version => commands::version::run(printer),
+        Command::Preflight(arguments) => commands::preflight::run(arguments, printer).await,
         Command::Node(arguments) => commands::node::run(arguments).await,
         Command::Probe(arguments) => commands::probe::run(arguments, &printer).await,
     }

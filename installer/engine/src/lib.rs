@@ -6,6 +6,7 @@
 //! | [`link`] | the framed protocol with the node side, over any byte stream |
 //! | [`node`] | the node side itself: reads facts, applies actions, forwards to the API |
 //! | [`nodes`] | connections to all nodes of a cluster |
+//! | [`preflight`] | looks at nodes before anything is changed |
 //! | [`executor`] | runs a plan; [`fleet`] performs its steps, [`gates`] are what it waits for |
 //! | [`certificates`], [`credential`] | what is issued, to nodes and to people |
 //! | [`api`], [`manifests`] | the Kubernetes API: calls, applying, drift |
@@ -23,6 +24,7 @@ pub mod link;
 pub mod manifests;
 pub mod node;
 pub mod nodes;
+pub mod preflight;
 pub mod probes;
 pub mod state;
 pub mod transport;

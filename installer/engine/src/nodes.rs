@@ -13,7 +13,7 @@ use kubezt_model::node::{Facts, Read, Reading};
 use crate::api::{Dialler, Stream};
 use crate::certificates::ApplyActions;
 use crate::link::session::operator_name;
-use crate::link::{ApplyEvent, LinkStatistics, NodeConnection, NodeProgram};
+use crate::link::{ApplyEvent, LinkError, LinkStatistics, NodeConnection, NodeProgram};
 use crate::transport::Target;
 
 /// Nodes that are connected to at the same time.
@@ -32,6 +32,15 @@ pub struct NodeFailure {
     pub node: NodeName,
     /// Why; names the node.
     pub why: String,
+    /// Whether it was reached, and the login user may not become root.
+    pub privilege: bool,
+}
+
+impl NodeFailure {
+    fn of(node: NodeName, error: &LinkError) -> Self {
+        let privilege = matches!(error, LinkError::Sudo { .. });
+        Self { node, why: crate::api::chain(error), privilege }
+    }
 }
 
 impl std::fmt::Display for NodeFailure {
@@ -62,7 +71,7 @@ impl Nodes {
                 Ok(connection) => {
                     nodes.connections.insert(node, Arc::new(connection));
                 }
-                Err(error) => failures.push(NodeFailure { node, why: crate::api::chain(&error) }),
+                Err(error) => failures.push(NodeFailure::of(node, &error)),
             }
         }
         failures.sort_by(|one, other| one.node.cmp(&other.node));
@@ -75,6 +84,11 @@ impl Nodes {
     /// The node was not reached.
     pub fn connection(&self, node: &NodeName) -> Result<&Arc<NodeConnection>, String> {
         self.connections.get(node).ok_or_else(|| format!("{node} was not reached"))
+    }
+
+    /// The nodes that were reached.
+    pub fn names(&self) -> impl Iterator<Item = &NodeName> {
+        self.connections.keys()
     }
 
     /// Looks at things on many nodes at once; answers with facts, and with the nodes whose link failed.
@@ -95,7 +109,7 @@ impl Nodes {
                     let readings = readings.into_iter().collect();
                     facts.insert(node.clone(), Facts { node, at: now.as_second(), readings });
                 }
-                Err(error) => failures.push(NodeFailure { node, why: crate::api::chain(&error) }),
+                Err(error) => failures.push(NodeFailure::of(node, &error)),
             }
         }
         (facts, failures)

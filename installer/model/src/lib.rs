@@ -11,6 +11,7 @@
 //! | [`settings`] | every hardening decision, fully resolved |
 //! | [`desired`] | the cluster and each node as they should be |
 //! | [`node`] | what can be read from a node ([`node::Read`]) and what was seen ([`node::Facts`]) |
+//! | [`survey`] | what is looked at before a node is touched |
 //! | [`action`] | what can be done to a node |
 //! | [`plan`] | ordered steps of actions, with what they interrupt |
 //! | [`event`] | what a run reports while it happens |
@@ -27,6 +28,7 @@ pub mod node;
 pub mod plan;
 pub mod secret;
 pub mod settings;
+pub mod survey;
 pub mod yaml;
 
 pub use digest::Digest;

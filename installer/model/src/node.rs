@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Mode, NodeName, Owner};
+use crate::survey::{
+    FileSystemReading, FsyncReading, KernelReading, KubeconfigReading, NameReading, NetworkReading,
+    SocketReading, SubjectReading, Target, Unreached,
+};
 use crate::{Digest, SecretText};
 
 /// One thing to look at on a node. Looking changes nothing.
@@ -89,6 +93,50 @@ pub enum Read {
     },
     /// The members of etcd, as the member on this node knows them; missing where none was ever set up.
     EtcdMembers,
+    /// The node's clock.
+    Clock,
+    /// What the kernel can do and how it is set up.
+    Kernel {
+        /// Modules to look for.
+        modules: Vec<String>,
+        /// Build options to look for, without `CONFIG_`.
+        options: Vec<String>,
+    },
+    /// Addresses, interfaces and routes.
+    Network,
+    /// Sockets that wait for connections or datagrams, with the process that holds each.
+    Sockets,
+    /// What the node's resolver says of names; it is not waited for long.
+    Names {
+        /// The names.
+        names: Vec<String>,
+    },
+    /// The file system a path is on, or would be.
+    FileSystem {
+        /// Absolute path.
+        path: String,
+    },
+    /// How long small writes take to be on disk. The one look that writes: a file without a name, of less than 1 MiB, for less
+    /// than half a second.
+    Fsync {
+        /// Absolute path of a folder; where it is not there, the nearest one above it.
+        path: String,
+    },
+    /// The clusters a kubeconfig names. Nothing else of it leaves the node.
+    Kubeconfig {
+        /// Absolute path.
+        path: String,
+    },
+    /// Whom the certificates of a PEM file are for.
+    Subjects {
+        /// Absolute path.
+        path: String,
+    },
+    /// What cannot be reached from this node.
+    Reach {
+        /// What to reach.
+        targets: Vec<Target>,
+    },
 }
 
 /// What was seen.
@@ -125,6 +173,26 @@ pub enum Reading {
     Missing,
     /// It could not be read; never taken for an answer.
     Failed(String),
+    /// Answer to [`Read::Clock`]: milliseconds since 1970.
+    Clock(i64),
+    /// Answer to [`Read::Kernel`].
+    Kernel(KernelReading),
+    /// Answer to [`Read::Network`].
+    Network(NetworkReading),
+    /// Answer to [`Read::Sockets`].
+    Sockets(Vec<SocketReading>),
+    /// Answer to [`Read::Names`], by name.
+    Names(BTreeMap<String, NameReading>),
+    /// Answer to [`Read::FileSystem`].
+    FileSystem(FileSystemReading),
+    /// Answer to [`Read::Fsync`].
+    Fsync(FsyncReading),
+    /// Answer to [`Read::Kubeconfig`].
+    Kubeconfig(Vec<KubeconfigReading>),
+    /// Answer to [`Read::Subjects`], in the order of the file.
+    Subjects(Vec<SubjectReading>),
+    /// Answer to [`Read::Reach`]: what was not reached.
+    Unreached(Vec<Unreached>),
 }
 
 /// The host itself.

@@ -7,12 +7,14 @@
 //! | [`members`] | who is a member of etcd, who is to become one, and who is to go |
 //! | [`assess`] | what others found due: certificates, trust bundles, API objects |
 //! | [`order`] | which step waits for which |
+//! | [`preflight`] | what would make an install fail or do damage, found beforehand |
 //! | [`text`] | a plan as a person reads it |
 
 pub mod assess;
 pub mod facts;
 pub mod members;
 pub mod order;
+pub mod preflight;
 pub mod steps;
 pub mod text;
 

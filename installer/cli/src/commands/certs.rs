@@ -8,7 +8,7 @@ use kubezt_pki::CertificateChain;
 use kubezt_plan::{Assessment, Due};
 
 use super::install::execute;
-use super::plan::{FirstRun, look};
+use super::plan::{FirstRun, Looked, Newcomers, look};
 use crate::args::{CertsArgs, CertsCommand, Output};
 use crate::assemble;
 use crate::context::Context;
@@ -27,7 +27,8 @@ pub async fn run(arguments: CertsArgs, printer: Printer) -> Result<(), Failure> 
             if !context.state.has_secrets() {
                 return Err(Failure::no_root());
             }
-            let (_, mut session) = look(&context, &passphrase, FirstRun::Make, printer).await?;
+            let Looked { mut session, .. } =
+                look(&context, &passphrase, FirstRun::Make, Newcomers::AsOthers, printer).await?;
             if !session.failures.is_empty() {
                 return Err(Failure::environment(session.failure_text()));
             }
@@ -43,7 +44,8 @@ pub async fn run(arguments: CertsArgs, printer: Printer) -> Result<(), Failure> 
                     })
                     .collect(),
             };
-            let outcome = execute(&context, &plan, &session, progress::sink(Output::Text, printer)).await?;
+            let outcome =
+                execute(&context, &plan, &session, &[], progress::sink(Output::Text, printer)).await?;
             if outcome.is_complete() {
                 Ok(())
             } else {

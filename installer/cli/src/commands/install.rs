@@ -9,15 +9,17 @@ use kubezt_engine::journal::Journal;
 use kubezt_engine::link::session::operator_name;
 use kubezt_model::event::{Event, StepResult};
 use kubezt_model::plan::{Gate, Operation, Plan, Step, StepId};
+use kubezt_plan::preflight::{self, Seen};
 use kubezt_plan::steps::NODE_OBJECTS;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{FirstRun, look};
+use super::plan::{FirstRun, Looked, Newcomers, look};
 use super::verify;
-use crate::args::InstallArgs;
+use crate::args::{InstallArgs, Output};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::preflight::{Answered, Ignored};
 use crate::printer::Printer;
 use crate::probing::{self, Probed};
 use crate::progress;
@@ -27,19 +29,22 @@ use crate::session::Session;
 pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure> {
     let context = Context::load(&arguments.cluster)?;
     let reports = verify::Reports::parse(&arguments.reports)?;
+    let ignored = Ignored::parse(&arguments.ignore.ignore)?;
     let now = jiff::Timestamp::now();
     let _lock = context
         .state
         .lock(&format!("{} since {now}, process {}", operator_name(), std::process::id()))
         .map_err(Failure::environment)?;
-    let (mut plan, session) = look(&context, &arguments.passphrase, FirstRun::Make, printer).await?;
+    let Looked { mut plan, session, seen } =
+        look(&context, &arguments.passphrase, FirstRun::Make, Newcomers::Closely, printer).await?;
+    let warnings = checked(&session, seen, ignored, arguments.output, printer)?;
     if !arguments.no_verify && tries_data_path(&context) {
         // The verification that follows lets pods talk anyway, by the same means.
         plan.steps.retain(|step| !matches!(step.operation, Operation::Gate { gate: Gate::PodsTalk, .. }));
     }
     let sink = progress::sink(arguments.output, printer);
     let (applied, all_applied) = watch::channel(false);
-    let executing = execute(&context, &plan, &session, announcing(&plan, applied, sink));
+    let executing = execute(&context, &plan, &session, &warnings, announcing(&plan, applied, sink));
     let probing = probe_when(all_applied, &context, &session);
     tokio::pin!(executing, probing);
     let mut probed = None;
@@ -66,6 +71,31 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
         }
     };
     verify::judge_and_report(&context, &session.fleet, &reports, probes, false, printer).await
+}
+
+/// Judges the nodes that are about to become members. What would make the install fail ends it here, before anything is
+/// changed; the rest is said when it begins, with what somebody answers for.
+///
+/// A node that was not reached stops no other one, so it is no finding here.
+fn checked(
+    session: &Session,
+    seen: Seen,
+    ignored: Ignored,
+    output: Output,
+    printer: Printer,
+) -> Result<Vec<Event>, Failure> {
+    let newcomers = preflight::candidates(&session.desired, &seen);
+    let seen = Seen { unreachable: Vec::new(), ..seen };
+    let findings = match newcomers.is_empty() {
+        true => Vec::new(),
+        false => preflight::preflight(&session.desired, &seen, &newcomers),
+    };
+    let answered = Answered::new(findings, ignored);
+    if answered.errors() > 0 {
+        answered.show(session.desired.cluster.name.as_str(), output, printer);
+        return Err(answered.failure("nothing was changed on any node"));
+    }
+    Ok(answered.warnings())
 }
 
 /// Passes events on and tells when everything is on the nodes and in the API that probes need. What is left then is to
@@ -109,11 +139,12 @@ fn tries_data_path(context: &Context) -> bool {
     selected.iter().any(|requirement| requirement.probe == Some(Probe::Dns {}))
 }
 
-/// Runs a plan with journal and display; the first interrupt ends it after the running steps.
+/// Runs a plan with journal and display, which begin with `warnings`; the first interrupt ends it after the running steps.
 pub async fn execute(
     context: &Context,
     plan: &Plan,
     session: &Session,
+    warnings: &[Event],
     display: Sink,
 ) -> Result<Outcome, Failure> {
     if plan.is_empty() {
@@ -126,6 +157,7 @@ pub async fn execute(
         let _ = journal.write(&event, jiff::Timestamp::now());
         display(event);
     });
+    warnings.iter().for_each(|warning| sink(warning.clone()));
     let cancel = CancellationToken::new();
     let interrupted = cancel.clone();
     let watch = tokio::spawn(async move {

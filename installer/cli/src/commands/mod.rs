@@ -7,6 +7,7 @@ pub mod install;
 pub mod kubeconfig;
 pub mod node;
 pub mod plan;
+pub mod preflight;
 pub mod probe;
 pub mod profile;
 pub mod render;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use kubezt_engine::link::NodeProgram;
+use kubezt_engine::preflight::{self, Extent};
 use kubezt_engine::state::Secrets;
 use kubezt_model::plan::{Plan, Step};
+use kubezt_plan::preflight::Seen;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::{Output, PassphraseArgs, PlanArgs};
@@ -17,7 +19,8 @@ use crate::session::{Session, connect};
 /// Shows what install would change.
 pub async fn run(arguments: PlanArgs, printer: Printer) -> Result<(), Failure> {
     let context = Context::load(&arguments.cluster)?;
-    let (plan, session) = look(&context, &arguments.passphrase, FirstRun::Pretend, printer).await?;
+    let Looked { plan, session, .. } =
+        look(&context, &arguments.passphrase, FirstRun::Pretend, Newcomers::AsOthers, printer).await?;
     match arguments.output {
         Output::Text => printer.text(&kubezt_plan::text::plan(&plan, !arguments.summary)),
         Output::Json => {
@@ -41,21 +44,55 @@ pub enum FirstRun {
     Pretend,
 }
 
+/// How nodes are looked at that are not members of the cluster yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newcomers {
+    /// Closely, since they are about to be changed.
+    Closely,
+    /// As all others.
+    AsOthers,
+}
+
+/// What came of looking.
+pub struct Looked {
+    /// What has to be done.
+    pub plan: Plan,
+    /// The cluster as it was seen.
+    pub session: Session,
+    /// What was seen of newcomers; nothing where they were not looked at closely.
+    pub seen: Seen,
+}
+
 /// Looks at the cluster and plans. Nodes are connected to, secrets opened and charts rendered side by side.
 pub async fn look(
     context: &Arc<Context>,
     passphrase: &PassphraseArgs,
     first_run: FirstRun,
+    newcomers: Newcomers,
     printer: Printer,
-) -> Result<(Plan, Session), Failure> {
+) -> Result<Looked, Failure> {
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
-    let connecting = AbortOnDropHandle::new(tokio::spawn(connect(context, Arc::clone(&program))));
+    let outline = match newcomers {
+        Newcomers::Closely => Some((assemble::outline(context)?, context.root_fingerprint()?)),
+        Newcomers::AsOthers => None,
+    };
+    let reaching = connect(context, Arc::clone(&program));
+    let connecting = AbortOnDropHandle::new(tokio::spawn(async move {
+        let (nodes, failures) = reaching.await;
+        let seen = match outline {
+            Some((desired, root)) => {
+                preflight::look(&nodes, &desired, &failures, root, Extent::Newcomers).await
+            }
+            None => Seen::default(),
+        };
+        (nodes, failures, seen)
+    }));
     let (secrets, manifests) = tokio::try_join!(
         secrets(context, passphrase, first_run, printer),
         assemble::manifests(context, printer)
     )?;
     let assembled = assemble(context, &secrets.encryption_key, &program, manifests, printer).await?;
-    let (nodes, failures) = connecting.await.map_err(Failure::environment)?;
+    let (nodes, failures, seen) = connecting.await.map_err(Failure::environment)?;
     let session =
         Session::open(context, nodes, failures, assembled.desired, assembled.blobs, Some(secrets.root))
             .await?;
@@ -64,7 +101,7 @@ pub async fn look(
             .hint("nothing was changed; make a cluster of its own, or keep the roles as they are"));
     }
     let plan = kubezt_plan::plan(&session.desired, &session.facts, &session.assessment);
-    Ok((plan, session))
+    Ok(Looked { plan, session, seen })
 }
 
 /// The operator's secrets, opened beside whatever else goes on.

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kubezt_model::Digest;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::node::{Read, Reading};
+use kubezt_model::survey::Endpoint;
+use kubezt_model::{Digest, NodeName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -27,6 +28,8 @@ use super::{LinkError, assembly};
 const HELLO_SECONDS: u64 = 30;
 /// How long facts may take: digests of a few hundred megabytes and a slow disk.
 const GATHER_SECONDS: u64 = 180;
+/// How long opening listeners may take.
+const LISTEN_SECONDS: u64 = 15;
 /// How long the list of missing blobs may take.
 const MISSING_SECONDS: u64 = 60;
 /// How long applying may be silent; the node reports every few seconds while it waits.
@@ -204,6 +207,22 @@ impl NodeLink {
         }
         match self.ask(&Request::Missing(digests), MISSING_SECONDS).await? {
             (Reply::Missing(missing), _) => Ok(missing),
+            (_, doing) => Err(self.unexpected(doing)),
+        }
+    }
+
+    /// Listens on the node, on these endpoints and on nothing else, for some seconds at most; none at all ends it. Answers with
+    /// where it could not, and why.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn listen(
+        &self,
+        endpoints: Vec<Endpoint>,
+        name: NodeName,
+    ) -> Result<Vec<(Endpoint, String)>, LinkError> {
+        match self.ask(&Request::Listen { endpoints, name }, LISTEN_SECONDS).await? {
+            (Reply::Listening(refused), _) => Ok(refused),
             (_, doing) => Err(self.unexpected(doing)),
         }
     }

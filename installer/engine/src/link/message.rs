@@ -1,8 +1,9 @@
 //! What is said over the link.
 
-use kubezt_model::Digest;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::node::{Read, Reading};
+use kubezt_model::survey::Endpoint;
+use kubezt_model::{Digest, NodeName};
 use serde::{Deserialize, Serialize};
 
 /// Version of the protocol. Both ends come from one program file, so they differ only where a stale service answers.
@@ -38,6 +39,14 @@ pub enum Request {
     Apply(Vec<Action>),
     /// Nothing more will be asked.
     Shutdown,
+    /// Listen on these and on nothing else, for some seconds at most, so that other nodes can try to reach this one; none at all
+    /// ends it.
+    Listen {
+        /// Where.
+        endpoints: Vec<Endpoint>,
+        /// What whoever connects is told: the node's name.
+        name: NodeName,
+    },
 }
 
 /// Who asks.
@@ -102,6 +111,8 @@ pub enum Reply {
     Applied,
     /// The request could not be served: cause chain, outermost first.
     Failed(String),
+    /// Answer to [`Request::Listen`]: where it could not, and why.
+    Listening(Vec<(Endpoint, String)>),
 }
 
 /// What happens while actions are applied.
@@ -140,6 +151,7 @@ impl Request {
             Self::PutBlob(_) => "sending a blob",
             Self::Apply(_) => "applying actions",
             Self::Shutdown => "shutdown",
+            Self::Listen { .. } => "listening for other nodes",
         }
     }
 }

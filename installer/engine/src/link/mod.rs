@@ -4,7 +4,7 @@
 //! operator                                   node
 //!    │◄──────────────── Hello ────────────────│   who it is, which program
 //!    │───────────────── Hello ───────────────►│   who asks
-//!    │─ Gather / Missing / PutBlob / Apply ──►│   one exchange each, side by side
+//!    │─ Gather / Missing / PutBlob / Apply …─►│   one exchange each, side by side
 //!    │─ Chunk, Chunk, … ─────────────────────►│   within the credit of the exchange
 //!    │◄──── Credit, Event, …, the answer ─────│
 //! ```

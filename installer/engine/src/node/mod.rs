@@ -7,6 +7,7 @@
 //! | [`apply`] | does things |
 //! | [`blobs`] | the content store |
 //! | [`dial`] | forwards standard input and output to a TCP address |
+//! | [`listen`], [`reach`] | listeners for a moment, and trying to reach them |
 //! | [`serve`] | balances the API on loopback |
 //! | [`root`] | where files and programs are: the host, or a folder in tests |
 //! | [`command`] | programs, without a shell, with a time limit |
@@ -29,8 +30,10 @@ pub mod etcdctl;
 pub mod files;
 pub mod gather;
 pub mod images;
+pub mod listen;
 pub mod lock;
 pub mod processes;
+pub mod reach;
 pub mod root;
 pub mod serve;
 pub mod serve_link;

@@ -11,12 +11,13 @@ use std::time::Duration;
 use kubezt_model::Digest;
 use kubezt_model::action::{Action, Outcome};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::OnceCell;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::blobs::BlobStore;
+use super::listen::Listeners;
 use super::lock::NodeLock;
 use super::{NodeError, NodeRoot, apply, gather, stdio};
 use crate::link::assembly::Assembly;
@@ -58,7 +59,13 @@ where
         |source| NodeError::Network { doing: "use the link to", address: "the operator".to_owned(), source };
     writer.write_all(format!("{PREAMBLE}\n").as_bytes()).await.map_err(broken)?;
     let (frames, writing) = FrameWriter::start(writer, None);
-    let node = Arc::new(Node { root, frames, operator: OnceCell::new(), lock: OnceCell::new() });
+    let node = Arc::new(Node {
+        root,
+        frames,
+        operator: OnceCell::new(),
+        lock: OnceCell::new(),
+        listeners: Mutex::default(),
+    });
     node.send(0, Reply::Hello(hello())).await;
     let mut exchanges = Exchanges {
         node: Arc::clone(&node),
@@ -88,6 +95,8 @@ struct Node {
     operator: OnceCell<String>,
     /// The node's lock, from the first list of actions until the link ends.
     lock: OnceCell<NodeLock>,
+    /// What listens for a moment; at most until the link ends.
+    listeners: Mutex<Listeners>,
 }
 
 impl Node {
@@ -196,6 +205,10 @@ impl Exchanges {
                     Err(error) => Reply::Failed(error.chain()),
                 };
                 node.send(exchange, reply).await;
+            })),
+            Request::Listen { endpoints, name } => drop(self.tasks.spawn(async move {
+                let refused = node.listeners.lock().await.replace(endpoints, name.as_str()).await;
+                node.send(exchange, Reply::Listening(refused)).await;
             })),
         }
         Ok(true)

@@ -285,3 +285,40 @@ proptest::proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn listeners_end_with_the_next_request_and_with_the_link() {
+    use kubezt_model::survey::{Endpoint, Protocol, Target};
+    let node = Fixture::new();
+    let link = node.link("test@operator").await;
+    let free = || tokio::net::TcpListener::bind("127.0.0.1:0");
+    let (one, other) = (free().await.unwrap(), free().await.unwrap());
+    let endpoint = |listener: &tokio::net::TcpListener| Endpoint {
+        protocol: Protocol::Tcp,
+        address: listener.local_addr().unwrap(),
+    };
+    let (taken, endpoint) = (endpoint(&one), endpoint(&other));
+    drop(other);
+    let name = || "n1".parse().unwrap();
+    let refused = link.listen(vec![taken.clone(), endpoint.clone()], name()).await.unwrap();
+    assert_eq!(refused.iter().map(|(endpoint, _)| endpoint).collect::<Vec<_>>(), [&taken]);
+
+    let target = Target { endpoint: endpoint.clone(), node: Some(name()), bytes: 3000 };
+    let reach = || vec![Read::Reach { targets: vec![target.clone()] }];
+    let unreached = |readings: Vec<(Read, Reading)>| match readings.into_iter().next() {
+        Some((_, Reading::Unreached(found))) => found.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unreached(link.gather(reach()).await.unwrap()), 0);
+    assert_eq!(link.listen(Vec::new(), name()).await.unwrap(), []);
+    assert_eq!(unreached(link.gather(reach()).await.unwrap()), 1);
+
+    assert_eq!(link.listen(vec![endpoint.clone()], name()).await.unwrap(), []);
+    link.shutdown().await;
+    let bound = async {
+        while tokio::net::TcpListener::bind(endpoint.address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), bound).await.unwrap();
+}

@@ -3,22 +3,29 @@
 //! What is asked many times is looked up once: one pass over /proc, one `systemctl show`, one list of images.
 
 pub mod audit;
+pub mod claims;
 pub mod file;
+pub mod fsync;
 pub mod host;
 pub mod kernel;
+pub mod names;
+pub mod network;
 pub mod process;
+pub mod sockets;
+pub mod survey;
 pub mod unit;
 pub mod version;
 
 use std::collections::BTreeMap;
 
+use futures::FutureExt as _;
 use futures::future::join_all;
 use kubezt_model::node::{Read, Reading};
 
 use super::accounts::Accounts;
 use super::blobs::BlobStore;
 use super::etcdctl::Etcdctl;
-use super::{NodeError, NodeRoot, images, processes};
+use super::{NodeError, NodeRoot, images, processes, reach};
 
 /// Threads that read files side by side; most of the time goes into digests of large programs.
 const FILE_THREADS: usize = 4;
@@ -50,17 +57,28 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
         }),
         _ => None,
     });
-    let wants_members = reads.contains(&Read::EtcdMembers);
-    let (mut answers, units, images, versions, values, members) = tokio::join!(
+    // What waits for a resolver, a disk or another node.
+    let tried = reads.iter().filter_map(|read| {
+        let trying = match read {
+            Read::Names { names } => names::read(names).boxed(),
+            Read::Fsync { path } => fsync::read(root, path).boxed(),
+            Read::EtcdMembers => members(root).boxed(),
+            Read::Reach { targets } => reach::unreached(targets).map(Reading::Unreached).boxed(),
+            _ => return None,
+        };
+        Some(trying.map(|found| (read.clone(), found)))
+    });
+    let (mut answers, units, images, versions, values, tried) = tokio::join!(
         files(root, on_disk),
         unit::read(root, &unit_names),
         async { if wants_images { Some(images::list(root).await) } else { None } },
         join_all(versions),
         join_all(values),
-        async { if wants_members { Some(members(root).await) } else { None } },
+        join_all(tried),
     );
     answers.extend(versions);
     answers.extend(values);
+    answers.extend(tried);
     reads
         .into_iter()
         .map(|read| {
@@ -76,7 +94,6 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
                     Some(Err(error)) => Reading::Failed(error.chain()),
                     None => Reading::Missing,
                 },
-                Read::EtcdMembers => members.clone().unwrap_or(Reading::Missing),
                 _ => match answers.get(&read) {
                     Some(reading) => reading.clone(),
                     None => Reading::Failed("it was not read".to_owned()),
@@ -107,6 +124,9 @@ fn is_on_disk(read: &Read) -> bool {
             | Read::Version { .. }
             | Read::EtcdValue { .. }
             | Read::EtcdMembers
+            | Read::Names { .. }
+            | Read::Fsync { .. }
+            | Read::Reach { .. }
     )
 }
 
@@ -177,7 +197,25 @@ impl Context {
             | Read::Image { .. }
             | Read::Version { .. }
             | Read::EtcdValue { .. }
-            | Read::EtcdMembers => Ok(None),
+            | Read::EtcdMembers
+            | Read::Names { .. }
+            | Read::Fsync { .. }
+            | Read::Reach { .. } => Ok(None),
+            Read::Clock => Ok(Some(Reading::Clock(jiff::Timestamp::now().as_millisecond()))),
+            Read::Kernel { modules, options } => {
+                Ok(Some(Reading::Kernel(survey::kernel(&self.root, modules, options))))
+            }
+            Read::Network => network::read(&self.root).map(|network| Some(Reading::Network(network))),
+            Read::Sockets => sockets::read(&self.root).map(|sockets| Some(Reading::Sockets(sockets))),
+            Read::FileSystem { path } => {
+                survey::file_system(&self.root, path).map(|found| Some(Reading::FileSystem(found)))
+            }
+            Read::Kubeconfig { path } => {
+                claims::kubeconfig(&self.root, path).map(|found| found.map(Reading::Kubeconfig))
+            }
+            Read::Subjects { path } => {
+                claims::subjects(&self.root, path).map(|found| found.map(Reading::Subjects))
+            }
         };
         reading(answer)
     }

@@ -96,3 +96,27 @@ fn the_private_key_stays_and_its_public_half_is_told() {
     };
     assert!(!why.contains("secret"));
 }
+
+#[test]
+fn every_look_before_an_install_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = NodeRoot::at(folder.path());
+    write(&root, "/proc/net/tcp", "  sl  local_address rem_address   st\n", 0o444);
+    write(&root, "/sys/class/net/eth0/mtu", "1500\n", 0o444);
+    let text = || "/etc/x".to_owned();
+    let answer = |read| one(folder.path(), read);
+    let before = jiff::Timestamp::now().as_millisecond();
+    let Reading::Clock(clock) = answer(Read::Clock) else { panic!() };
+    assert!((before..=jiff::Timestamp::now().as_millisecond()).contains(&clock));
+    assert_eq!(answer(Read::Sockets), Reading::Sockets(Vec::new()));
+    assert!(matches!(answer(Read::Network), Reading::Network(seen) if seen.interfaces["eth0"].mtu == 1500));
+    let kernel = answer(Read::Kernel { modules: vec!["overlay".to_owned()], options: Vec::new() });
+    assert!(matches!(kernel, Reading::Kernel(seen) if seen.modules.len() == 1));
+    assert!(matches!(answer(Read::FileSystem { path: text() }), Reading::FileSystem(_)));
+    assert!(matches!(answer(Read::Fsync { path: text() }), Reading::Fsync(took) if took.writes > 0));
+    let names = answer(Read::Names { names: vec!["localhost".to_owned()] });
+    assert!(matches!(names, Reading::Names(found) if found.len() == 1));
+    assert_eq!(answer(Read::Kubeconfig { path: text() }), Reading::Missing);
+    assert_eq!(answer(Read::Subjects { path: text() }), Reading::Missing);
+    assert_eq!(answer(Read::Reach { targets: Vec::new() }), Reading::Unreached(Vec::new()));
+}
