@@ -148,6 +148,18 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
+    /// An ssh_config file could not be used.
+    #[error(
+        "cannot read the SSH configuration {path}; `ssh.config` in cluster.yaml names another, or `none`",
+        path = path.display()
+    )]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// A pinned fingerprint cannot be one.
     #[error(
         "{node}: `{text}` is not a host key fingerprint: write `SHA256:` and 43 characters, as `ssh-keygen -lf` prints"

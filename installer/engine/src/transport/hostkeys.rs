@@ -259,7 +259,7 @@ impl Hosts {
 }
 
 /// `*` stands for any number of characters, `?` for exactly one.
-fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
     // Greedy with one point to return to: linear in memory, and no pattern can make it exponential.
     let (mut at, mut position) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;

@@ -6,6 +6,8 @@
 //! | [`trust`] | reads known_hosts files, shows and records a host key |
 //! | [`auth`] | proves who the operator is: key files and agent |
 //! | [`algorithms`] | the only algorithms that are offered |
+//! | [`config`] | what ssh_config says about a host (pure) |
+//! | [`config_files`] | reads ssh_config files |
 //! | [`ssh`] | connections |
 //! | [`exec`] | one command on a connection, as a byte stream |
 
@@ -16,6 +18,8 @@
 
 pub mod algorithms;
 pub mod auth;
+pub mod config;
+pub mod config_files;
 mod error;
 pub mod exec;
 pub mod hostkeys;
