@@ -20,6 +20,8 @@ mod failure;
 mod printer;
 mod probing;
 mod progress;
+mod prompt;
+mod reach;
 mod session;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

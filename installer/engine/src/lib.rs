@@ -24,5 +24,6 @@ pub mod manifests;
 pub mod node;
 pub mod nodes;
 pub mod probes;
+mod reconnect;
 pub mod state;
 pub mod transport;

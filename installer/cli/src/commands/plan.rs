@@ -12,6 +12,7 @@ use crate::assemble::{self, assemble};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::reach::Reach;
 use crate::session::{Session, connect};
 
 /// Shows what install would change.
@@ -49,7 +50,8 @@ pub async fn look(
     printer: Printer,
 ) -> Result<(Plan, Session), Failure> {
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
-    let connecting = AbortOnDropHandle::new(tokio::spawn(connect(context, Arc::clone(&program))));
+    let reach = Reach::of(context, printer)?;
+    let connecting = AbortOnDropHandle::new(tokio::spawn(connect(reach, Arc::clone(&program))));
     let (secrets, manifests) = tokio::try_join!(
         secrets(context, passphrase, first_run, printer),
         assemble::manifests(context, printer)

@@ -80,6 +80,8 @@ pub struct HostSettings {
     pub global_known_hosts: Option<Vec<String>>,
     /// Seconds to wait for a connection.
     pub connect_timeout: Option<u64>,
+    /// A ProxyCommand that applies, which kubezt does not run.
+    pub proxy_command: Option<Problem>,
     /// What is not done for this host, with its line: it is reached or trusted without it.
     pub warnings: Vec<Problem>,
     /// What makes this host unreachable for kubezt.
@@ -277,7 +279,7 @@ impl Reading<'_> {
                              set `ssh.config: none` in cluster.yaml",
                             self.query.host
                         );
-                        settings.errors.push(Problem { place: line.place.clone(), why });
+                        settings.proxy_command = Some(Problem { place: line.place.clone(), why });
                     }
                 }
             }

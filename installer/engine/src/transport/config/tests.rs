@@ -164,9 +164,14 @@ fn what_would_change_the_way_is_said() {
     let settings = config.resolve(query("cp1"));
     let lines = |problems: &[Problem]| problems.iter().map(|problem| problem.place.line).collect::<Vec<_>>();
     assert_eq!(lines(&settings.warnings), [2, 3]);
-    assert_eq!(lines(&settings.errors), [5, 6]);
-    assert!(settings.errors[0].why.contains("use ProxyJump"), "{}", settings.errors[0]);
-    assert_eq!(config.resolve(query("cp2")).errors, []);
+    assert_eq!(lines(&settings.errors), [6]);
+    let command = settings.proxy_command.unwrap();
+    assert!(
+        command.to_string().starts_with("config:5: ") && command.why.contains("use ProxyJump"),
+        "{command}"
+    );
+    let other = config.resolve(query("cp2"));
+    assert_eq!((other.errors, other.proxy_command), (Vec::new(), None));
 }
 
 #[test]
