@@ -3,6 +3,7 @@
 //! Every node runs a second SSH server of the story's own, with an account of the story's own, and both are gone afterwards.
 //! OpenSSH's client reads the same files as kubezt and has to decide the same.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,14 +20,14 @@ const PASSPHRASE: &str = "an encrypted key";
 /// Where the story's files are on nodes; gone after a reboot.
 const PLACE: &str = "/run/kubezt-story";
 /// Ports of the story's servers: a good host certificate, one that expired, one of another host, one with an unknown
-/// critical option.
+/// critical option, one that an RSA key signed.
 const GOOD: u16 = 2201;
-const OTHERS: [(&str, u16); 3] = [("expired", 2202), ("elsewhere", 2203), ("critical", 2204)];
+const OTHERS: [(&str, u16); 4] = [("expired", 2202), ("elsewhere", 2203), ("critical", 2204), ("rsa", 2205)];
 
 /// Two jump hosts in a row, each with its own account, port, key and host key; an encrypted key, a user certificate, a host
 /// certificate. What decides is an ssh_config with `Include` and `Match`.
 pub fn jump_chain(world: &World) -> Result<()> {
-    with_servers(world, |site| {
+    with_servers(world, &[(0, "host-target"), (1, "host-first"), (2, "host-second")], |site| {
         let [target, first, second] = site.nodes()?;
         let included = site.path("inner_*");
         fs::write(
@@ -99,7 +100,7 @@ pub fn jump_chain(world: &World) -> Result<()> {
 
 /// Whatever known_hosts says, kubezt and OpenSSH's client accept the same hosts.
 pub fn host_keys(world: &World) -> Result<()> {
-    with_servers(world, |site| {
+    with_servers(world, &[(1, "host-first")], |site| {
         let [_, node, _] = site.nodes()?;
         let address = &node.address;
         let (authority, other) = (site.public("authority")?, site.public("plain")?);
@@ -125,6 +126,7 @@ pub fn host_keys(world: &World) -> Result<()> {
             ("an expired certificate", OTHERS[0].1, believed.clone(), false),
             ("a certificate of another host", OTHERS[1].1, believed.clone(), false),
             ("a critical option", OTHERS[2].1, believed.clone(), false),
+            ("an RSA authority", OTHERS[3].1, format!("@cert-authority [{address}]:* {}\n", site.public("rsa-authority")?), true),
             ("an expired certificate and the key", OTHERS[0].1, format!("{believed}[{address}]:{} {key}\n", OTHERS[0].1), true),
         ];
         for (name, port, known, accepted) in table {
@@ -156,7 +158,7 @@ pub fn host_keys(world: &World) -> Result<()> {
 /// sudo with a password, on a terminal where it wants one; doas; a banner, a noisy and restrictive profile, a temporary folder
 /// where nothing runs. The program is brought to the node anew each time.
 pub fn becoming_root(world: &World) -> Result<()> {
-    with_servers(world, |site| {
+    with_servers(world, &[(1, "host-first")], |site| {
         let [_, node, _] = site.nodes()?;
         fs::write(
             site.path("known_hosts"),
@@ -195,14 +197,12 @@ pub fn becoming_root(world: &World) -> Result<()> {
             .shell(node, &format!("echo \"Defaults:{ACCOUNT} requiretty\" >>/etc/sudoers.d/{ACCOUNT}"))?;
         anew()?;
         reached(&by("agent: false, passwordFile: password")?).context("sudo on a terminal")?;
-        reached(&by("agent: false, passwordFile: password")?)
-            .context("sudo on a terminal, with the program there")?;
         refused(by("agent: false, passwordFile: wrong-password")?, "is not it")?;
 
         let left = world.lab.shell(node, "ps -eo args; cat /var/log/auth.log 2>/dev/null || true")?;
         ensure!(!left.contains(PASSWORD), "the password is in a command line or a log");
         if world.lab.shell(node, "command -v doas || true")?.trim().is_empty() {
-            eprintln!("doas is not on the nodes: not tried");
+            let _ = writeln!(std::io::stderr(), "doas is not on the nodes: not tried");
             return Ok(());
         }
         for (rule, name) in [("permit nopass", "doas"), ("permit", "doas with a password")] {
@@ -272,15 +272,19 @@ struct Site<'a> {
     folder: PathBuf,
 }
 
-fn with_servers(world: &World, story: impl FnOnce(&Site<'_>) -> Result<()>) -> Result<()> {
+fn with_servers(
+    world: &World,
+    servers: &[(usize, &str)],
+    story: impl FnOnce(&Site<'_>) -> Result<()>,
+) -> Result<()> {
     let site = Site { world, folder: world.lab.path("ways") };
     if site.folder.exists() {
         fs::remove_dir_all(&site.folder)?;
     }
     fs::create_dir_all(&site.folder)?;
-    let result = site.make().and_then(|()| story(&site));
-    for node in &world.lab.nodes {
-        world.lab.shell(node, &remove())?;
+    let result = site.make(servers).and_then(|()| story(&site));
+    for (position, _) in servers {
+        world.lab.shell(&world.lab.nodes[*position], &remove())?;
     }
     result
 }
@@ -312,7 +316,7 @@ impl Site<'_> {
         Ok(text.split(' ').take(2).collect::<Vec<_>>().join(" ").trim().to_owned())
     }
 
-    fn make(&self) -> Result<()> {
+    fn make(&self, servers: &[(usize, &str)]) -> Result<()> {
         for (name, passphrase) in [
             ("authority", ""),
             ("plain", ""),
@@ -324,6 +328,7 @@ impl Site<'_> {
         ] {
             self.keygen(&["-t", "ed25519", "-N", passphrase, "-C", "story", "-f", name])?;
         }
+        self.keygen(&["-t", "rsa", "-b", "2048", "-N", "", "-C", "story", "-f", "rsa-authority"])?;
         // Nobody has this key's own line: only its certificate lets it in.
         self.keygen(&["-s", "authority", "-I", "user", "-n", ACCOUNT, "-V", "-1m:+1h", "certified.pub"])?;
         for (file, text) in
@@ -335,9 +340,8 @@ impl Site<'_> {
         let ask = self.path("ask");
         fs::write(&ask, format!("#!/bin/sh\necho '{PASSPHRASE}'\n"))?;
         ran(Command::new("chmod").arg("700").arg(&ask))?;
-        let names = ["target", "first", "second"];
-        for (node, name) in self.nodes()?.into_iter().zip(names) {
-            self.serve(node, &format!("host-{name}"))?;
+        for (position, host_key) in servers {
+            self.serve(&self.world.lab.nodes[*position], host_key)?;
         }
         Ok(())
     }
@@ -345,13 +349,14 @@ impl Site<'_> {
     /// Account and servers on a node.
     fn serve(&self, node: &Node, host_key: &str) -> Result<()> {
         let mut files = vec![("key".to_owned(), fs::read_to_string(self.path(host_key))?)];
-        let validities = ["-1m:+1h", "20200101:20200102", "-1m:+1h", "-1m:+1h"];
+        let validities = ["-1m:+1h", "20200101:20200102", "-1m:+1h", "-1m:+1h", "-1m:+1h"];
         for ((name, _), validity) in [("good", GOOD)].into_iter().chain(OTHERS).zip(validities) {
             let principal = if name == "elsewhere" { "192.0.2.1" } else { &node.address };
+            let authority = if name == "rsa" { "rsa-authority" } else { "authority" };
             let options: &[&str] = if name == "critical" { &["-O", "critical:story"] } else { &[] };
             let public = format!("{host_key}.pub");
             let sign = [
-                &["-s", "authority", "-h", "-I", name, "-n", principal, "-V", validity][..],
+                &["-s", authority, "-h", "-I", name, "-n", principal, "-V", validity][..],
                 options,
                 &[&public],
             ];

@@ -298,3 +298,111 @@ impl Asker for Answers {
         prompt::secret(question).map_err(|error| error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::ClusterArgs;
+
+    const HEAD: &str = "
+apiVersion: kubezt.dev/v1alpha1
+kind: Cluster
+metadata: {name: demo}
+spec:
+  nodes:
+    - {name: cp1, role: control-plane, addresses: [10.0.0.11]}
+    - {name: w1, role: worker, addresses: [10.0.0.12], ssh: {address: worker, port: 2299, user: own, proxyJump: []}}
+";
+
+    /// How the nodes are reached with this `ssh:` in the cluster file and this ssh_config.
+    fn reach(ssh: &str, config: &str) -> Result<Vec<Target>, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let file = folder.path().join("cluster.yaml");
+        fs_err::write(&file, format!("{HEAD}  ssh: {{config: ssh_config, {ssh}}}\n")).unwrap();
+        fs_err::write(folder.path().join("ssh_config"), config).unwrap();
+        let context =
+            Context::load(&ClusterArgs { file, profile: None }).map_err(|error| error.to_string())?;
+        let reach = Reach::of(&context, Printer).map_err(|error| error.to_string())?;
+        let folder = folder.path().display().to_string();
+        let relative =
+            |path: &PathBuf| PathBuf::from(path.display().to_string().replace(&format!("{folder}/"), ""));
+        let targets = reach.targets.into_iter().map(|(_, target)| Target {
+            identity_files: target.identity_files.iter().map(relative).collect(),
+            host_key: match target.host_key {
+                HostKeySource::KnownHosts(files) => {
+                    HostKeySource::KnownHosts(files.iter().map(relative).collect())
+                }
+                pinned @ HostKeySource::Pinned(_) => pinned,
+            },
+            ..target
+        });
+        Ok(targets.collect())
+    }
+
+    #[test]
+    fn the_cluster_file_counts_more_than_ssh_config_and_that_more_than_defaults() {
+        let config = "Host 10.0.0.11\n User admin\n Port 2222\n HostName real\n IdentityFile /%r/%p\n UserKnownHostsFile /k\n \
+                      HostKeyAlias alias\n ConnectTimeout 3\nHost worker\n HostName 10.9.9.9\n User config\n Port 1\n";
+        let targets = reach("agent: false", config).unwrap();
+        assert_eq!(
+            targets[0],
+            Target {
+                port: 2222,
+                identity_files: vec!["/admin/2222".into()],
+                agent: false,
+                host_key: HostKeySource::KnownHosts(
+                    [".kubezt/known_hosts", "/k", "/etc/ssh/ssh_known_hosts"].map(PathBuf::from).to_vec()
+                ),
+                host_key_alias: Some("alias".to_owned()),
+                timeout: Duration::from_secs(3),
+                ..Target::of("cp1", "real", "admin")
+            }
+        );
+        assert_eq!(
+            (targets[1].host_and_port(), targets[1].user.as_str()),
+            ("10.9.9.9:2299".to_owned(), "own")
+        );
+
+        let said = "user: cluster, port: 23, identityFiles: [key], knownHosts: [hosts], connectTimeoutSeconds: 9, privilege: doas";
+        let target = reach(said, config).unwrap().swap_remove(0);
+        assert_eq!(target.identity_files, [PathBuf::from("key")]);
+        assert_eq!(
+            target.host_key,
+            HostKeySource::KnownHosts([".kubezt/known_hosts", "hosts"].map(PathBuf::from).to_vec())
+        );
+        assert_eq!((target.user.as_str(), target.port, target.timeout.as_secs()), ("cluster", 23, 9));
+        assert_eq!(target.elevation, Elevation::Doas);
+
+        let target = reach("identityFiles: []", "").unwrap().swap_remove(0);
+        assert_eq!((target.user.as_str(), target.host_and_port()), ("root", "10.0.0.11:22".to_owned()));
+    }
+
+    #[test]
+    fn hosts_on_the_way_have_settings_of_their_own() {
+        let config = "Host inner\n HostName 10.1.1.1\n ProxyJump ignored\nHost outer\n ProxyJump gate:77\n User gatekeeper\n \
+                      IdentityFile /outer\nHost 10.0.0.11\n ProxyJump never\n";
+        let targets = reach("proxyJump: [me@outer:2200, inner], identityFiles: [key]", config).unwrap();
+        let way: Vec<String> =
+            targets[0].jumps.iter().map(|hop| format!("{}@{}", hop.user, hop.host_and_port())).collect();
+        assert_eq!(way, ["root@gate:77", "me@outer:2200", "root@10.1.1.1:22"]);
+        assert_eq!(targets[0].jumps[1].identity_files, [PathBuf::from("/outer"), PathBuf::from("key")]);
+        assert_eq!(targets[1].jumps, [], "the node says that there is none");
+        assert_eq!(reach("agent: true", config).unwrap()[0].jumps[0].address, "never");
+        let circle = reach("proxyJump: [a]", "Host a\n ProxyJump b\nHost b\n ProxyJump a\n").unwrap_err();
+        assert!(circle.contains("in a circle"), "{circle}");
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let config = "Port x\nHost 10.0.0.11 worker\n ProxyCommand nc %h %p\n IdentityFile /keys/%C\n";
+        let errors = reach("agent: true", config).unwrap_err();
+        for expected in
+            ["ssh_config:1: `x` is no port", "ssh_config:3: ProxyCommand applies to 10.0.0.11", "token %C"]
+        {
+            assert!(errors.contains(expected), "{expected} in {errors}");
+        }
+        let errors = reach("proxyJump: ['a:b'], identityFiles: []", config).unwrap_err();
+        assert!(errors.contains("cp1: `proxyJump` in the cluster file: `a:b`"), "{errors}");
+        assert!(!errors.contains("ProxyCommand applies"), "the cluster file says another way: {errors}");
+    }
+}

@@ -186,7 +186,7 @@ impl Nodes {
         let mut losses = self.losses(node)?;
         loop {
             let connection = losses.connection();
-            let sent = connection.link().put_blob(source, missing.clone(), compression, &mut progress);
+            let sent = connection.link().put_blob(source, missing, compression, &mut progress);
             match sent.await {
                 Ok(()) => return Ok(()),
                 Err(error) => losses.overcome(error).await?,

@@ -1,7 +1,6 @@
 //! A connection to a node that is made again when it is lost.
 //!
-//! Lost means that nothing answers any more. A node that answers and says no, or shows another host key, is not asked
-//! again. How often is bounded: by attempts for one loss, and by losses between which nothing got done.
+//! Lost means that nothing answers any more. A node that shows another host key is not asked again. How often is bounded: by attempts for one loss, and by losses between which nothing got done.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -75,7 +74,7 @@ impl Reconnecting {
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&connection);
                     return Ok(connection);
                 }
-                Err(error) if error.is_loss() && attempts.peek().is_some() => {}
+                Err(error) if (error.is_loss() || error.may_be_starting()) && attempts.peek().is_some() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -142,6 +142,15 @@ impl LinkError {
         matches!(self, Self::Transport(error) if matches!(**error, TransportError::NoSession { .. }))
     }
 
+    /// Whether a node that was in use may only be starting again: while it does, it lets nobody in.
+    pub(crate) fn may_be_starting(&self) -> bool {
+        match self {
+            Self::Start { .. } => true,
+            Self::Transport(error) => matches!(**error, TransportError::Refused { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether another link holds the node's lock.
     pub fn is_locked(&self) -> bool {
         matches!(self, Self::Refused { why, .. } if why.starts_with(LOCKED))

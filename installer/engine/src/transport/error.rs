@@ -38,7 +38,7 @@ pub enum TransportError {
     },
     /// No key of this host is recorded.
     #[error(
-        "{node}: the host key of {address} is not known: it is {algorithm} {fingerprint}{recorded}{certificate}; compare it with \
+        "{node}: the host key of {address} is not known: it is {algorithm} {fingerprint}{otherwise}; compare it with \
          `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the node, then record it with `kubezt trust` \
          or pin it as `ssh.hostKey` in cluster.yaml"
     )]
@@ -51,10 +51,8 @@ pub enum TransportError {
         algorithm: String,
         /// Its fingerprint.
         fingerprint: String,
-        /// Which other kinds are recorded, in words; may be empty.
-        recorded: String,
-        /// Why its certificate does not count, in words; may be empty.
-        certificate: String,
+        /// Which other kinds are recorded, and why its certificate does not count; may be empty.
+        otherwise: String,
     },
     /// Another key is recorded or pinned.
     #[error(

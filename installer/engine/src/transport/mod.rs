@@ -28,6 +28,7 @@ pub mod exec;
 pub mod hostcertificate;
 pub mod hostkeys;
 mod keys;
+mod rsa;
 pub mod ssh;
 pub mod trust;
 

@@ -13,9 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::hostcertificate::{self, CertificateVerdict, HostCertificate, Signature};
+use super::hostcertificate::{self, CertificateVerdict, HostCertificate};
 use super::hostkeys::{HostKey, HostNames, SkippedLine, Verdict};
-use super::{Access, ExecStream, TransportError, algorithms, auth, trust};
+use super::{Access, ExecStream, TransportError, algorithms, auth, rsa, trust};
 
 /// Seconds of silence after which the server is asked whether it is there.
 const KEEPALIVE_SECONDS: u64 = 15;
@@ -170,10 +170,9 @@ fn judge_certificate(
     };
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
     let signed_by: Fingerprint = authority.fingerprint(HashAlg::Sha256);
-    let signature = match certificate.validate_at(now, [&signed_by]) {
-        Ok(()) => Signature::Good,
-        Err(_) if authority.algorithm().is_rsa() => Signature::Unsupported,
-        Err(_) => Signature::Bad,
+    let is_signed = match authority.algorithm().is_rsa() {
+        true => rsa::signed(certificate),
+        false => certificate.validate_at(now, [&signed_by]).is_ok(),
     };
     let said = HostCertificate {
         key: key.clone(),
@@ -184,7 +183,7 @@ fn judge_certificate(
         valid_after: certificate.valid_after(),
         valid_before: certificate.valid_before(),
         critical_options: certificate.critical_options().keys().cloned().collect(),
-        signature,
+        is_signed,
     };
     match hostcertificate::judge(known, &target.host_names(), &said, now) {
         CertificateVerdict::Good => None,
@@ -226,11 +225,12 @@ fn judge(
                 address,
                 algorithm: key.algorithm().to_owned(),
                 fingerprint,
-                recorded: match recorded.is_empty() {
-                    true => String::new(),
-                    false => format!(" (recorded are only keys of type {})", recorded.join(", ")),
+                otherwise: match recorded.is_empty() {
+                    true => certificate.to_owned(),
+                    false => {
+                        format!(" (recorded are only keys of type {}){certificate}", recorded.join(", "))
+                    }
                 },
-                certificate: certificate.to_owned(),
             }),
         },
     }
