@@ -385,7 +385,8 @@ spec:
         let way: Vec<String> =
             targets[0].jumps.iter().map(|hop| format!("{}@{}", hop.user, hop.host_and_port())).collect();
         assert_eq!(way, ["root@gate:77", "me@outer:2200", "root@10.1.1.1:22"]);
-        assert_eq!(targets[0].jumps[1].identity_files, [PathBuf::from("/outer"), PathBuf::from("key")]);
+        let [its_own, the_clusters] = &targets[0].jumps[1].identity_files[..] else { panic!("two files") };
+        assert!(its_own == Path::new("/outer") && the_clusters.ends_with("key"), "{the_clusters:?}");
         assert_eq!(targets[1].jumps, [], "the node says that there is none");
         assert_eq!(reach("agent: true", config).unwrap()[0].jumps[0].address, "never");
         let circle = reach("proxyJump: [a]", "Host a\n ProxyJump b\nHost b\n ProxyJump a\n").unwrap_err();
