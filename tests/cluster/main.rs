@@ -14,6 +14,7 @@ mod profiles;
 mod refusals;
 mod secrets;
 mod tampering;
+mod ways;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,10 @@ const STORIES: &[(&str, Story)] = &[
     ("an_unknown_setting_points_at_its_line", refusals::unknown_setting),
     ("a_folder_without_a_cluster_says_what_to_do", refusals::no_cluster_file),
     ("preflight_tells_all_at_once", preflight::all_at_once),
+    ("nodes_are_reached_over_a_chain_of_jump_hosts", ways::jump_chain),
+    ("host_keys_are_judged_as_openssh_judges_them", ways::host_keys),
+    ("root_is_reached_however_a_site_grants_it", ways::becoming_root),
+    ("a_lost_connection_is_made_again_in_the_middle_of_a_step", ways::lost_connection),
     ("stig_from_bare_nodes_is_ready_and_verified", install::stig),
     ("the_api_shows_its_control_plane", install::control_plane_is_visible),
     ("every_finding_is_green_or_waived", install::only_declared_waivers),

@@ -18,6 +18,7 @@ use crate::args::{ClusterArgs, PassphraseArgs};
 use crate::embedded;
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::prompt;
 
 /// A passphrase has at least this many bytes: PBKDF2 modules validated under FIPS 140 want 14.
 const SHORTEST_PASSPHRASE: usize = 14;
@@ -127,20 +128,21 @@ impl Context {
             )
             .hint("name a file with --passphrase-file, or passphraseFile in the cluster file"));
         }
-        let prompt = dialoguer::Password::new();
-        let prompt = if first {
-            prompt
+        let question = dialoguer::Password::new();
+        let question = if first {
+            question
                 .with_prompt("New passphrase for this cluster's root key")
                 .with_confirmation("Once more", "The two differ")
         } else {
-            prompt.with_prompt("Passphrase of this cluster's root key")
+            question.with_prompt("Passphrase of this cluster's root key")
         };
-        let text = Zeroizing::new(prompt.interact().map_err(Failure::environment)?);
+        let text = prompt::secret(question).map_err(Failure::environment)?;
         Ok(Zeroizing::new(text.as_bytes().to_vec()))
     }
 }
 
-fn read_passphrase(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// Reads a secret of one line from a file that nobody else may read.
+pub fn read_passphrase(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     use std::os::unix::fs::PermissionsExt as _;
     let mut handle = fs::File::open(file).map_err(Failure::usage)?;
     let mode = handle.metadata().map_err(Failure::environment)?.permissions().mode();

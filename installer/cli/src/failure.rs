@@ -36,6 +36,17 @@ impl Failure {
         Self::new(Code::Environment, message)
     }
 
+    /// The same for an error with its causes.
+    pub fn chain(error: impl std::error::Error) -> Self {
+        Self::environment(Self::chain_text(&error))
+    }
+
+    /// An error and its causes on one line.
+    pub fn chain_text(error: &dyn std::error::Error) -> String {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
     /// Part of the work is done; running the same command again goes on.
     pub fn partial(message: impl fmt::Display) -> Self {
         Self::new(Code::Partial, message)

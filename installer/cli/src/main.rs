@@ -22,6 +22,8 @@ mod preflight;
 mod printer;
 mod probing;
 mod progress;
+mod prompt;
+mod reach;
 mod session;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -9,9 +9,7 @@ use kubezt_engine::certificates::{Authorities, assess};
 use kubezt_engine::fleet::{FleetParts, RemoteFleet};
 use kubezt_engine::link::{BlobSource, NodeProgram};
 use kubezt_engine::nodes::{NodeFailure, Nodes};
-use kubezt_engine::transport::{HostKeySource, Target};
 use kubezt_engine::{gates, manifests};
-use kubezt_model::cluster::NodeSpec;
 use kubezt_model::desired::Desired;
 use kubezt_model::node::Facts;
 use kubezt_model::{Digest, NodeName};
@@ -21,6 +19,7 @@ use kubezt_plan::Assessment;
 use crate::assemble;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::reach::Reach;
 
 /// An API that runs answers within this; one that does not is installed first.
 const API_PATIENCE: Duration = Duration::from_secs(5);
@@ -39,41 +38,12 @@ pub struct Session {
     pub assessment: Assessment,
 }
 
-/// How every node of the cluster is reached.
-pub fn targets(context: &Context) -> Vec<(NodeName, Target)> {
-    context.file.spec.nodes.iter().map(|node| (node.name.clone(), target(context, node))).collect()
-}
-
-/// How a node is reached.
-pub fn target(context: &Context, node: &NodeSpec) -> Target {
-    let ssh = &context.file.spec.ssh;
-    let address = node.ssh.address.clone().or_else(|| node.addresses.first().map(ToString::to_string));
-    let host_key = match &node.ssh.host_key {
-        Some(fingerprint) => HostKeySource::Pinned(fingerprint.clone()),
-        None => {
-            let mut files = vec![context.state.path("known_hosts")];
-            files.extend(ssh.known_hosts.iter().map(|file| context.path(file)));
-            HostKeySource::KnownHosts(files)
-        }
-    };
-    Target {
-        node: node.name.to_string(),
-        address: address.unwrap_or_default(),
-        port: node.ssh.port.unwrap_or(ssh.port),
-        user: node.ssh.user.clone().unwrap_or_else(|| ssh.user.clone()),
-        identity_files: ssh.identity_files.iter().map(|file| context.path(file)).collect(),
-        agent: ssh.agent,
-        host_key,
-        timeout: Duration::from_secs(ssh.connect_timeout_seconds.into()),
-    }
-}
-
 /// Connects to the nodes; `desired` and `root` are at hand already.
 pub fn connect(
-    context: &Context,
+    reach: Reach,
     program: Arc<NodeProgram>,
 ) -> impl Future<Output = (Nodes, Vec<NodeFailure>)> + Send + use<> {
-    Nodes::connect(targets(context), program)
+    Nodes::connect(reach.targets, reach.access, program)
 }
 
 impl Session {

@@ -12,12 +12,12 @@
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kubezt_engine::link::session::operator_name;
 use kubezt_engine::link::{BlobSource, Compression, NodeConnection, NodeProgram};
 use kubezt_engine::node;
-use kubezt_engine::transport::{HostKeySource, Target, scan_host_key};
+use kubezt_engine::transport::{Access, HostKeySource, NoAnswers, Target, scan_host_key};
 use kubezt_model::action::Action;
 use kubezt_model::desired::Sensitivity;
 use kubezt_model::node::Read;
@@ -52,19 +52,18 @@ async fn hello(
     blob: Option<&str>,
 ) -> Result<(), Box<dyn Error>> {
     let target = Target {
-        node: "hello".to_owned(),
-        address: address.to_owned(),
-        port: 22,
-        user: user.to_owned(),
         identity_files: vec![PathBuf::from(key)],
         agent: false,
         host_key: HostKeySource::KnownHosts(vec![PathBuf::from(known_hosts)]),
-        timeout: Duration::from_secs(15),
+        ..Target::of("hello", address, user)
     };
-    println!("host key: {:?}", scan_host_key(&target).await?);
+    let access = Access::new(Arc::new(NoAnswers));
+    println!("host key: {:?}", scan_host_key(&target, &access).await?);
     let program = Arc::new(NodeProgram::this()?);
     let begin = Instant::now();
-    let connection = NodeConnection::open(target.clone(), Arc::clone(&program), &operator_name()).await?;
+    let connection =
+        NodeConnection::open(target.clone(), Arc::clone(&access), Arc::clone(&program), &operator_name())
+            .await?;
     println!(
         "{:?} connected to {:?}: {:?}",
         begin.elapsed(),
@@ -122,7 +121,7 @@ async fn hello(
     println!("{:?}", connection.statistics());
     connection.close().await;
     let begin = Instant::now();
-    let connection = NodeConnection::open(target, program, &operator_name()).await?;
+    let connection = NodeConnection::open(target, access, program, &operator_name()).await?;
     println!("{:?} connected again: {:?}", begin.elapsed(), connection.statistics());
     connection.close().await;
     Ok(())

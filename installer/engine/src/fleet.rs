@@ -153,9 +153,7 @@ impl RemoteFleet {
         if wanted.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let link = self.nodes.connection(node)?.link();
-        let reads = wanted.keys().cloned().collect();
-        let readings = link.gather(reads).await.map_err(|error| crate::api::chain(&error))?;
+        let readings = self.nodes.look(node, wanted.keys().cloned().collect()).await?;
         let current = |(read, reading): (Read, Reading)| match (wanted.get(&read), reading) {
             (Some(digest), Reading::Image(image)) => image.is_import_of(*digest).then_some(*digest),
             _ => None,
@@ -212,8 +210,7 @@ impl RemoteFleet {
         report: &(dyn Fn(String) + Sync),
     ) -> Result<(), String> {
         let _turn = self.uploads.acquire().await.map_err(|error| error.to_string())?;
-        let link = self.nodes.connection(node)?.link();
-        let mut missing = link.missing(digests.clone()).await.map_err(|error| crate::api::chain(&error))?;
+        let mut missing = self.nodes.missing(node, digests.clone()).await?;
         // In the order they are used.
         missing.sort_by_key(|blob| digests.iter().position(|digest| *digest == blob.digest));
         for digest in digests.iter().filter(|digest| missing.iter().all(|blob| blob.digest != **digest)) {
@@ -227,11 +224,10 @@ impl RemoteFleet {
                 .get(&blob.digest)
                 .ok_or_else(|| format!("blob {} is not in the cache", blob.digest.short()))?;
             let megabytes = source.size >> 20;
-            link.put_blob(source, blob, Compression::Adaptive, |done| {
+            let progress = |done| {
                 report(format!("send blob {} of {count}: {} of {megabytes} MiB", position + 1, done >> 20));
-            })
-            .await
-            .map_err(|error| crate::api::chain(&error))?;
+            };
+            self.nodes.put_blob(node, source, blob, Compression::Adaptive, progress).await?;
             // Nobody waits for it any more where applying has failed.
             if arrived.send(digest).is_err() {
                 break;
@@ -262,6 +258,7 @@ impl RemoteFleet {
 
 impl Fleet for RemoteFleet {
     async fn perform(&self, step: &Step, sink: &Sink) -> Result<usize, String> {
+        self.nodes.warn(sink);
         let report = |message: String| {
             sink(Event::Progress { step: step.id.clone(), node: step.node.clone(), message });
         };

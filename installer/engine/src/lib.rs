@@ -26,5 +26,6 @@ pub mod node;
 pub mod nodes;
 pub mod preflight;
 pub mod probes;
+mod reconnect;
 pub mod state;
 pub mod transport;

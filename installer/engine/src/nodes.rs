@@ -3,26 +3,33 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::StreamExt as _;
 use kubezt_model::NodeName;
 use kubezt_model::action::{Action, Outcome};
+use kubezt_model::event::Event;
 use kubezt_model::node::{Facts, Read, Reading};
 
 use crate::api::{Dialler, Stream};
 use crate::certificates::ApplyActions;
+use crate::executor::Sink;
 use crate::link::session::operator_name;
-use crate::link::{ApplyEvent, LinkError, LinkStatistics, NodeConnection, NodeProgram};
-use crate::transport::Target;
+use crate::link::{
+    ApplyEvent, BlobSource, Compression, LinkError, LinkStatistics, MissingBlob, NodeConnection, NodeProgram,
+};
+use crate::reconnect::{Losses, Reconnecting};
+use crate::transport::{Access, Target};
 
 /// Nodes that are connected to at the same time.
 const CONNECTING: usize = 32;
 
-/// The nodes that were reached.
+/// The nodes that were reached. A connection that is lost is made again, and what was under way goes on.
 #[derive(Default)]
 pub struct Nodes {
-    connections: BTreeMap<NodeName, Arc<NodeConnection>>,
+    connections: BTreeMap<NodeName, Arc<Reconnecting>>,
+    /// Who is told of lost connections.
+    warnings: OnceLock<Sink>,
 }
 
 /// A node that was not reached, or not understood: its cause chain, outermost first.
@@ -38,7 +45,7 @@ pub struct NodeFailure {
 
 impl NodeFailure {
     fn of(node: NodeName, error: &LinkError) -> Self {
-        let privilege = matches!(error, LinkError::Sudo { .. });
+        let privilege = matches!(error, LinkError::Elevation { .. });
         Self { node, why: crate::api::chain(error), privilege }
     }
 }
@@ -53,13 +60,15 @@ impl Nodes {
     /// Connects to every target; one that fails does not stop the others.
     pub async fn connect(
         targets: Vec<(NodeName, Target)>,
+        access: Arc<Access>,
         program: Arc<NodeProgram>,
     ) -> (Self, Vec<NodeFailure>) {
         let operator = operator_name();
         let results: Vec<_> = futures::stream::iter(targets)
             .map(|(node, target)| {
-                let (program, operator) = (Arc::clone(&program), operator.clone());
-                async move { (node, NodeConnection::open(target, program, &operator).await) }
+                let (access, program) = (Arc::clone(&access), Arc::clone(&program));
+                let operator = operator.clone();
+                async move { (node, Reconnecting::open(target, access, program, operator).await) }
             })
             .buffer_unordered(CONNECTING)
             .collect()
@@ -78,11 +87,20 @@ impl Nodes {
         (nodes, failures)
     }
 
+    /// Names who is told of lost connections; the first one counts.
+    pub fn warn(&self, sink: &Sink) {
+        self.warnings.get_or_init(|| Arc::clone(sink));
+    }
+
     /// The connection to a node.
     ///
     /// # Errors
     /// The node was not reached.
-    pub fn connection(&self, node: &NodeName) -> Result<&Arc<NodeConnection>, String> {
+    pub fn connection(&self, node: &NodeName) -> Result<Arc<NodeConnection>, String> {
+        self.reconnecting(node).map(|connection| connection.current())
+    }
+
+    fn reconnecting(&self, node: &NodeName) -> Result<&Arc<Reconnecting>, String> {
         self.connections.get(node).ok_or_else(|| format!("{node} was not reached"))
     }
 
@@ -91,15 +109,26 @@ impl Nodes {
         self.connections.keys()
     }
 
+    /// Losses of one piece of work on a node, which are told to whoever wants to know.
+    fn losses<'a>(&'a self, node: &'a NodeName) -> Result<Losses<'a, impl Fn(String) + 'a>, String> {
+        let tell = move |message: String| {
+            if let Some(sink) = self.warnings.get() {
+                sink(Event::Warning { node: Some(node.clone()), message });
+            }
+        };
+        Ok(Losses::new(self.reconnecting(node)?, tell))
+    }
+
     /// Looks at things on many nodes at once; answers with facts, and with the nodes whose link failed.
     pub async fn gather(
         &self,
         reads: BTreeMap<NodeName, Vec<Read>>,
         now: jiff::Timestamp,
     ) -> (BTreeMap<NodeName, Facts>, Vec<NodeFailure>) {
-        let asked = reads.into_iter().filter_map(|(node, reads)| {
-            let connection = Arc::clone(self.connections.get(&node)?);
-            Some(async move { (node, connection.link().gather(reads).await) })
+        let reads = reads.into_iter().filter(|(node, _)| self.connections.contains_key(node));
+        let asked = reads.map(|(node, reads)| async move {
+            let readings = self.look(&node, reads).await;
+            (node, readings)
         });
         let mut facts = BTreeMap::new();
         let mut failures = Vec::new();
@@ -109,21 +138,83 @@ impl Nodes {
                     let readings = readings.into_iter().collect();
                     facts.insert(node.clone(), Facts { node, at: now.as_second(), readings });
                 }
-                Err(error) => failures.push(NodeFailure::of(node, &error)),
+                Err(why) => failures.push(NodeFailure { node, why, privilege: false }),
             }
         }
         (facts, failures)
     }
 
+    /// Looks at things on one node.
+    ///
+    /// # Errors
+    /// The node was not reached, or its link failed and could not be made again.
+    pub async fn look(&self, node: &NodeName, reads: Vec<Read>) -> Result<Vec<(Read, Reading)>, String> {
+        let mut losses = self.losses(node)?;
+        loop {
+            match losses.connection().link().gather(reads.clone()).await {
+                Ok(readings) => return Ok(readings),
+                Err(error) => losses.overcome(error).await?,
+            }
+        }
+    }
+
     /// Looks at one thing on one node.
     ///
     /// # Errors
-    /// The node was not reached, or its link failed.
+    /// As [`Nodes::look`].
     pub async fn read(&self, node: &NodeName, read: Read) -> Result<Reading, String> {
-        let connection = self.connection(node)?;
-        let mut readings =
-            connection.link().gather(vec![read]).await.map_err(|error| crate::api::chain(&error))?;
+        let mut readings = self.look(node, vec![read]).await?;
         readings.pop().map(|(_, reading)| reading).ok_or_else(|| format!("{node} gave no answer"))
+    }
+
+    /// Which of these blobs a node does not have.
+    ///
+    /// # Errors
+    /// As [`Nodes::look`].
+    pub async fn missing(
+        &self,
+        node: &NodeName,
+        digests: Vec<kubezt_model::Digest>,
+    ) -> Result<Vec<MissingBlob>, String> {
+        let mut losses = self.losses(node)?;
+        loop {
+            match losses.connection().link().missing(digests.clone()).await {
+                Ok(missing) => return Ok(missing),
+                Err(error) => losses.overcome(error).await?,
+            }
+        }
+    }
+
+    /// Sends a blob to a node. Where the connection is lost, what has arrived is not sent again.
+    ///
+    /// # Errors
+    /// As [`Nodes::look`], or the blob cannot be read or is refused.
+    pub async fn put_blob(
+        &self,
+        node: &NodeName,
+        source: &BlobSource,
+        mut missing: MissingBlob,
+        compression: Compression,
+        mut progress: impl FnMut(u64),
+    ) -> Result<(), String> {
+        let mut losses = self.losses(node)?;
+        loop {
+            let connection = losses.connection();
+            let sent = connection.link().put_blob(source, missing, compression, &mut progress);
+            match sent.await {
+                Ok(()) => return Ok(()),
+                Err(error) => losses.overcome(error).await?,
+            }
+            match self.missing(node, vec![source.digest]).await?.pop() {
+                Some(left) => {
+                    if left.present > missing.present {
+                        losses.went_on();
+                    }
+                    missing = left;
+                }
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Opens byte streams to a TCP address as a node reaches it.
@@ -131,17 +222,23 @@ impl Nodes {
     /// # Errors
     /// The node was not reached.
     pub fn dialler(&self, node: &NodeName, address: SocketAddr) -> Result<Dialler, String> {
-        let connection = Arc::clone(self.connection(node)?);
+        let reconnecting = Arc::clone(self.reconnecting(node)?);
         Ok(Arc::new(move || {
-            let connection = Arc::clone(&connection);
+            let reconnecting = Arc::clone(&reconnecting);
             Box::pin(async move {
-                let stream = connection.dial(address).await.map_err(io::Error::other)?;
-                Ok(Box::new(stream) as Box<dyn Stream>)
+                let mut losses = Losses::new(&reconnecting, |_| {});
+                loop {
+                    match losses.connection().dial(address).await {
+                        Ok(stream) => return Ok(Box::new(stream) as Box<dyn Stream>),
+                        Err(error) => losses.overcome(error).await.map_err(io::Error::other)?,
+                    }
+                }
             })
         }))
     }
 
-    /// Applies actions on a node and reports what goes on.
+    /// Applies actions on a node and reports what goes on. Where the connection is lost, the actions that were not seen to
+    /// end are done over a new one: doing one again changes nothing more.
     ///
     /// # Errors
     /// The first action that failed, described, with its cause chain.
@@ -156,16 +253,27 @@ impl Nodes {
         }
         let described: Vec<String> = actions.iter().map(Action::describe).collect();
         let what = |index: usize| described.get(index).map_or("", String::as_str).to_owned();
-        let connection = self.connection(node)?;
-        let outcomes = connection
-            .link()
-            .apply(actions, |event| match event {
-                ApplyEvent::Started { index } => progress(what(*index)),
-                ApplyEvent::Progress { index, message } => progress(format!("{}: {message}", what(*index))),
-                ApplyEvent::Done { .. } => {}
-            })
-            .await
-            .map_err(|error| crate::api::chain(&error))?;
+        let mut losses = self.losses(node)?;
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        loop {
+            let before = outcomes.len();
+            let connection = losses.connection();
+            let applied = connection.link().apply(actions[before..].to_vec(), |event| match event {
+                ApplyEvent::Started { index } => progress(what(before + index)),
+                ApplyEvent::Progress { index, message } => {
+                    progress(format!("{}: {message}", what(before + index)));
+                }
+                ApplyEvent::Done { outcome, .. } => outcomes.push(outcome.clone()),
+            });
+            let Err(error) = applied.await else { break };
+            if outcomes.len() > before {
+                losses.went_on();
+            }
+            if outcomes.len() == actions.len() || matches!(outcomes.last(), Some(Outcome::Failed { .. })) {
+                break;
+            }
+            losses.overcome(error).await?;
+        }
         if let Some(Outcome::Failed { error }) = outcomes.last() {
             return Err(format!("{}: {error}", what(outcomes.len() - 1)));
         }
@@ -177,13 +285,16 @@ impl Nodes {
 
     /// What each node cost so far.
     pub fn statistics(&self) -> BTreeMap<NodeName, LinkStatistics> {
-        self.connections.iter().map(|(node, connection)| (node.clone(), connection.statistics())).collect()
+        self.connections
+            .iter()
+            .map(|(node, connection)| (node.clone(), connection.current().statistics()))
+            .collect()
     }
 }
 
 impl ApplyActions for Nodes {
     fn reaches(&self, node: &NodeName) -> bool {
-        self.connection(node).is_ok()
+        self.connections.contains_key(node)
     }
 
     async fn apply(&self, node: &NodeName, actions: Vec<Action>) -> Result<Vec<Outcome>, String> {

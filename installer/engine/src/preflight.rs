@@ -72,7 +72,8 @@ fn add(facts: &mut BTreeMap<NodeName, Facts>, more: BTreeMap<NodeName, Facts>) {
 /// Asks every node for the time, in a message of its own so that little lies between question and answer.
 async fn clocks(nodes: &Nodes) -> BTreeMap<NodeName, ClockOffset> {
     let asked = nodes.names().map(|node| async move {
-        let link = nodes.connection(node).ok()?.link();
+        let connection = nodes.connection(node).ok()?;
+        let link = connection.link();
         let before = Timestamp::now().as_millisecond();
         let readings = link.gather(vec![Read::Clock]).await.ok()?;
         let after = Timestamp::now().as_millisecond();
@@ -118,7 +119,8 @@ async fn listen(
     endpoints: &BTreeMap<NodeName, Vec<Endpoint>>,
 ) -> BTreeMap<NodeName, BTreeSet<Endpoint>> {
     let asked = endpoints.iter().map(|(node, endpoints)| async move {
-        let link = nodes.connection(node).ok()?.link();
+        let connection = nodes.connection(node).ok()?;
+        let link = connection.link();
         let refused = link.listen(endpoints.clone(), node.clone()).await.ok()?;
         let refused: BTreeSet<Endpoint> = refused.into_iter().map(|(endpoint, _)| endpoint).collect();
         let open = endpoints.iter().filter(|endpoint| !refused.contains(endpoint)).cloned().collect();

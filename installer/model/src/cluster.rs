@@ -141,33 +141,67 @@ impl Default for NetworksSpec {
     }
 }
 
-/// How nodes are reached over SSH.
+/// How nodes are reached over SSH. What is absent is taken from ssh_config(5), and then from the defaults named here. Paths are
+/// relative to this file, `~/` allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SshSpec {
-    /// Login name: root, or a user with passwordless sudo.
-    pub user: String,
-    /// Port.
-    pub port: u16,
-    /// Private key files, relative to this file, `~/` allowed.
-    pub identity_files: Vec<String>,
+    /// The ssh_config file that counts, or `none`; `~/.ssh/config` and then `/etc/ssh/ssh_config` where absent.
+    pub config: Option<String>,
+    /// Login name: root (the default), or a user who may become root.
+    pub user: Option<String>,
+    /// How that user becomes root.
+    pub privilege: Privilege,
+    /// File with the password that this asks for; asked on the terminal where absent.
+    pub password_file: Option<String>,
+    /// Port; 22 by default.
+    pub port: Option<u16>,
+    /// Private key files; `~/.ssh/id_ed25519` and `~/.ssh/id_ecdsa` where neither this nor ssh_config names any.
+    pub identity_files: Option<Vec<String>>,
+    /// Certificates of keys, beside those that lie with their keys as `KEY-cert.pub`.
+    pub certificate_files: Option<Vec<String>>,
+    /// File with the passphrase of encrypted key files; asked on the terminal where absent.
+    pub key_passphrase_file: Option<String>,
     /// Whether keys of a running agent (`SSH_AUTH_SOCK`) are offered.
     pub agent: bool,
-    /// known_hosts files, relative to this file, `~/` allowed; the first that knows the host decides.
-    pub known_hosts: Vec<String>,
-    /// Seconds to wait for a connection.
-    pub connect_timeout_seconds: u16,
+    /// Whether only those of the agent's keys are offered that are named as files too; false by default.
+    pub identities_only: Option<bool>,
+    /// Hosts on the way to every node, as `[user@]host[:port]`, the first first; an empty list says there are none.
+    pub proxy_jump: Option<Vec<String>>,
+    /// known_hosts files, the first that knows the host decides; `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts` by
+    /// default.
+    pub known_hosts: Option<Vec<String>>,
+    /// Seconds to wait for a connection; 15 by default.
+    pub connect_timeout_seconds: Option<u16>,
+}
+
+/// How a login user becomes root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Privilege {
+    /// By sudo(8).
+    #[default]
+    Sudo,
+    /// By doas(1).
+    Doas,
 }
 
 impl Default for SshSpec {
     fn default() -> Self {
         Self {
-            user: "root".to_owned(),
-            port: 22,
-            identity_files: Vec::new(),
+            config: None,
+            user: None,
+            privilege: Privilege::default(),
+            password_file: None,
+            port: None,
+            identity_files: None,
+            certificate_files: None,
+            key_passphrase_file: None,
             agent: true,
-            known_hosts: vec!["~/.ssh/known_hosts".to_owned()],
-            connect_timeout_seconds: 15,
+            identities_only: None,
+            proxy_jump: None,
+            known_hosts: None,
+            connect_timeout_seconds: None,
         }
     }
 }
@@ -197,12 +231,20 @@ pub struct NodeSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NodeSshSpec {
-    /// Host name or address; the node's first address where absent.
+    /// Host name, address, or alias of ssh_config; the node's first address where absent.
     pub address: Option<String>,
     /// Port.
     pub port: Option<u16>,
     /// Login name.
     pub user: Option<String>,
+    /// How that user becomes root.
+    pub privilege: Option<Privilege>,
+    /// Private key files.
+    pub identity_files: Option<Vec<String>>,
+    /// Hosts on the way; an empty list says there are none.
+    pub proxy_jump: Option<Vec<String>>,
+    /// The name under which the host key is recorded, and for which a host certificate has to be.
+    pub host_key_alias: Option<String>,
     /// Pinned host key fingerprint (`SHA256:…`); takes the place of known_hosts.
     pub host_key: Option<String>,
 }

@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::progress;
+use crate::reach::Reach;
 use crate::session::{Session, connect};
 
 /// Lists certificates, or renews them.
@@ -78,7 +79,7 @@ fn renewal(session: &Session) -> Assessment {
 async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let desired = assemble::outline(context)?;
-    let (nodes, failures) = connect(context, program).await;
+    let (nodes, failures) = connect(Reach::of(context, printer)?, program).await;
     let session =
         Session::open(context, nodes, failures, desired, std::collections::BTreeMap::new(), None).await?;
     printer.line(&format!("{:<16} {:<52} {:<28} EXPIRES", "NODE", "CERTIFICATE", "SUBJECT"));

@@ -16,6 +16,7 @@ use crate::assemble;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::reach::Reach;
 use crate::session::connect;
 
 /// Writes a kubeconfig with a short-lived credential.
@@ -29,7 +30,7 @@ pub async fn run(arguments: KubeconfigArgs, printer: Printer) -> Result<(), Fail
     let context = Context::load(&arguments.cluster)?;
     let desired = assemble::outline(&context)?;
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
-    let (nodes, failures) = connect(&context, program).await;
+    let (nodes, failures) = connect(Reach::of(&context, printer)?, program).await;
     let now = jiff::Timestamp::now();
     let reads =
         desired.nodes.iter().map(|node| (node.node.name.clone(), kubezt_plan::facts::reads(node))).collect();

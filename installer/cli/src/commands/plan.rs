@@ -14,6 +14,7 @@ use crate::assemble::{self, assemble};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::reach::Reach;
 use crate::session::{Session, connect};
 
 /// Shows what install would change.
@@ -76,7 +77,7 @@ pub async fn look(
         Newcomers::Closely => Some((assemble::outline(context)?, context.root_fingerprint()?)),
         Newcomers::AsOthers => None,
     };
-    let reaching = connect(context, Arc::clone(&program));
+    let reaching = connect(Reach::of(context, printer)?, Arc::clone(&program));
     let connecting = AbortOnDropHandle::new(tokio::spawn(async move {
         let (nodes, failures) = reaching.await;
         let seen = match outline {

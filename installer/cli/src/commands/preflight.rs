@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::preflight::{Answered, Ignored};
 use crate::printer::Printer;
+use crate::reach::Reach;
 use crate::session::connect;
 
 /// Shows what would make an install fail.
@@ -21,7 +22,7 @@ pub async fn run(arguments: PreflightArgs, printer: Printer) -> Result<(), Failu
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let desired = assemble::outline(&context)?;
     let root = context.root_fingerprint()?;
-    let (nodes, failures) = connect(&context, program).await;
+    let (nodes, failures) = connect(Reach::of(&context, printer)?, program).await;
     let seen = look(&nodes, &desired, &failures, root, Extent::All).await;
     let all = context.cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let answered = Answered::new(preflight(&desired, &seen, &all), ignored);

@@ -12,6 +12,7 @@ use crate::assemble;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::reach::Reach;
 use crate::session::{Session, connect};
 
 /// Shows nodes, components and certificates.
@@ -19,7 +20,7 @@ pub async fn run(arguments: StatusArgs, printer: Printer) -> Result<(), Failure>
     let context = Context::load(&arguments.cluster)?;
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let desired = assemble::outline(&context)?;
-    let (nodes, failures) = connect(&context, program).await;
+    let (nodes, failures) = connect(Reach::of(&context, printer)?, program).await;
     let session = Session::open(&context, nodes, failures, desired, BTreeMap::new(), None).await?;
     let registered = registered(&session).await;
     let rows: Vec<Value> = session

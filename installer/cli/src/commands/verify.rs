@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::probing::{self, Probed};
+use crate::reach::Reach;
 use crate::session::{Session, connect};
 
 /// Report files to write.
@@ -49,7 +50,7 @@ pub async fn run(arguments: VerifyArgs, printer: Printer) -> Result<(), Failure>
     let reports = Reports::parse(&arguments.reports)?;
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let desired = assemble::outline(&context)?;
-    let (nodes, failures) = connect(&context, program).await;
+    let (nodes, failures) = connect(Reach::of(&context, printer)?, program).await;
     let session = Session::open(&context, nodes, failures, desired, BTreeMap::new(), None).await?;
     for failure in &session.failures {
         printer.note(&format!("warning: {failure}"));

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 
 use super::LinkError;
 use super::client::{late, marked_line};
+use super::elevation::{Elevated, not_started};
 use super::message::PREAMBLE;
-use crate::transport::{Connection, ExecStream};
+use crate::transport::{Access, Connection, ExecStream, Target};
 
 /// Folder of kubezt's own files on the node: root's, 0700.
 pub const STATE_FOLDER: &str = "/var/lib/kubezt";
@@ -27,37 +28,16 @@ pub const STATE_FOLDER: &str = "/var/lib/kubezt";
 pub const PROGRAM_FOLDER: &str = "/var/lib/kubezt/bin";
 /// What the node says when it does not have the program: then its architecture and how it unpacks.
 const NEED: &str = "KUBEZT-NEED ";
+/// What the node says when it is ready to receive the program.
+const SEND: &str = "KUBEZT-SEND";
+/// What the node says when the program is there and must not be executed.
+const NOT_EXECUTABLE: &str = "KUBEZT-NOEXEC";
 /// What the node says when the program that arrived has another digest.
 const BAD: &str = "KUBEZT-BAD ";
 /// How long starting the program may take.
 const START_SECONDS: u64 = 60;
 /// How long sending the program may take.
 const UPLOAD_SECONDS: u64 = 600;
-
-/// How the login user becomes root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Privilege {
-    /// It is root.
-    Root,
-    /// By sudo, without a password.
-    Sudo,
-}
-
-impl Privilege {
-    /// What this login user needs.
-    pub fn of(user: &str) -> Self {
-        if user == "root" { Self::Root } else { Self::Sudo }
-    }
-
-    /// A command line for any login shell that runs a script as root. The script holds no single quote.
-    fn command(self, script: &str) -> String {
-        debug_assert!(!script.contains('\''));
-        match self {
-            Self::Root => format!("exec /bin/sh -c '{script}'"),
-            Self::Sudo => format!("exec sudo -n /bin/sh -c '{script}'"),
-        }
-    }
-}
 
 /// The program file that is copied to nodes.
 #[derive(Debug)]
@@ -119,9 +99,10 @@ impl NodeProgram {
         self.compressed.get_or_try_init(compress).await.map(Vec::as_slice)
     }
 
+    /// What a login shell left on the line ends with the empty line.
     fn start_script(&self) -> String {
         format!(
-            "umask 077; f={}; [ -x \"$f\" ] && exec \"$f\" node link; g=cat; \
+            "umask 077; echo; f={}; [ -x \"$f\" ] && exec \"$f\" node link; g=cat; \
              command -v gzip >/dev/null 2>&1 && g=gzip; echo \"{NEED}$(uname -m) $g\"",
             self.node_path()
         )
@@ -130,18 +111,19 @@ impl NodeProgram {
     /// `length` bytes of standard input become the program. Interrupted anywhere, no file of that name appears.
     fn upload_script(&self, length: usize, unpack: &str) -> String {
         format!(
-            "umask 077; set -e; d={PROGRAM_FOLDER}; mkdir -p \"$d\"; chmod 0700 {STATE_FOLDER} \"$d\"; \
+            "umask 077; set -e; echo; echo {SEND}; d={PROGRAM_FOLDER}; mkdir -p \"$d\"; chmod 0700 {STATE_FOLDER} \"$d\"; \
              t=\"$d/.upload-$$\"; trap \"rm -f $t\" EXIT; head -c {length}{unpack} >\"$t\"; \
              s=$(sha256sum \"$t\"); s=${{s%% *}}; [ \"$s\" = {digest} ] || {{ echo \"{BAD}$s\"; exit 1; }}; \
              chmod 0700 \"$t\"; sync \"$t\" 2>/dev/null || sync; mv -f \"$t\" \"$d/kubezt-{digest}\"; trap - EXIT; \
+             [ -x \"$d/kubezt-{digest}\" ] || {{ echo {NOT_EXECUTABLE}; exit 1; }}; \
              exec \"$d/kubezt-{digest}\" node link",
             digest = self.digest
         )
     }
 
-    /// The command that forwards its standard input and output to an address on the node.
-    pub(super) fn dial_command(&self, privilege: Privilege, address: &str) -> String {
-        privilege.command(&format!("exec {} node dial {address}", self.node_path()))
+    /// The script that forwards its standard input and output to an address on the node.
+    pub(super) fn dial_script(&self, address: &str) -> String {
+        format!("exec {} node dial {address}", self.node_path())
     }
 }
 
@@ -157,21 +139,18 @@ pub struct BootstrapStatistics {
 /// Starts the node side, bringing the program there first where it is missing. The stream stands after the preamble.
 pub(super) async fn start(
     connection: &Connection,
+    access: &Arc<Access>,
     program: &NodeProgram,
-) -> Result<(ExecStream, BootstrapStatistics), LinkError> {
+) -> Result<(ExecStream, Elevated, BootstrapStatistics), LinkError> {
     let target = connection.target();
-    let privilege = Privilege::of(&target.user);
-    let mut stream = connection.exec(&privilege.command(&program.start_script())).await?;
-    let line = said(connection, &mut stream).await;
-    let need = match line {
-        Ok(line) if line == PREAMBLE => {
-            return Ok((stream, BootstrapStatistics { bytes_sent: 0, commands: 1 }));
-        }
-        Ok(line) => line,
-        Err(why) => return Err(start_error(connection, stream, why).await),
-    };
-    let Some((architecture, unpacker)) = need.strip_prefix(NEED).and_then(|rest| rest.split_once(' ')) else {
-        return Err(start_error(connection, stream, format!("it says `{need}`")).await);
+    let begun = Elevated::first(target).begin(connection, access, &program.start_script()).await?;
+    let elevated = begun.elevated;
+    if begun.line == PREAMBLE {
+        return Ok((begun.stream, elevated, BootstrapStatistics { bytes_sent: 0, commands: 1 }));
+    }
+    let Some((architecture, unpacker)) = begun.line.strip_prefix(NEED).and_then(|rest| rest.split_once(' '))
+    else {
+        return Err(start_error(target, begun.stream, &format!("it says `{}`", begun.line)).await);
     };
     if architecture != std::env::consts::ARCH {
         return Err(LinkError::Architecture {
@@ -180,13 +159,17 @@ pub(super) async fn start(
             ours: std::env::consts::ARCH,
         });
     }
-    drop(stream);
+    drop(begun.stream);
     let (bytes, unpack) = match unpacker {
         "gzip" => (program.compressed().await?, " | gzip -dc"),
         _ => (&*program.bytes, ""),
     };
     let script = program.upload_script(bytes.len(), unpack);
-    let mut stream = connection.exec(&privilege.command(&script)).await?;
+    let begun = elevated.begin(connection, access, &script).await?;
+    let (mut stream, elevated) = (begun.stream, begun.elevated);
+    if begun.line != SEND {
+        return Err(start_error(target, stream, &format!("it says `{}`", begun.line)).await);
+    }
     let sent = timeout(Duration::from_secs(UPLOAD_SECONDS), async {
         stream.write_all(bytes).await?;
         stream.flush().await
@@ -194,42 +177,41 @@ pub(super) async fn start(
     .await
     .map_err(|_| late(&target.node, "copying kubezt to the node", UPLOAD_SECONDS))?;
     // A command that ended early says why in what it printed; that is worth more than the broken pipe.
-    let line = match (sent, said(connection, &mut stream).await) {
+    let line = match (sent, said(target, &mut stream).await) {
         (_, Ok(line)) => line,
-        (Err(error), Err(why)) => {
-            return Err(start_error(connection, stream, format!("{why} ({error})")).await);
-        }
-        (Ok(()), Err(why)) => return Err(start_error(connection, stream, why).await),
+        (Err(error), Err(why)) => return Err(start_error(target, stream, &format!("{why} ({error})")).await),
+        (Ok(()), Err(why)) => return Err(start_error(target, stream, &why).await),
     };
     match line.strip_prefix(BAD) {
         _ if line == PREAMBLE => {
-            Ok((stream, BootstrapStatistics { bytes_sent: bytes.len() as u64, commands: 2 }))
+            Ok((stream, elevated, BootstrapStatistics { bytes_sent: bytes.len() as u64, commands: 2 }))
         }
+        _ if line == NOT_EXECUTABLE => Err(LinkError::Start {
+            node: target.node.clone(),
+            why: format!(
+                "nothing in {PROGRAM_FOLDER} may be executed: is its file system mounted with `noexec`?"
+            ),
+        }),
         Some(digest) => Err(LinkError::Start {
             node: target.node.clone(),
             why: format!("the program arrived damaged: its digest is {digest}, {} was sent", program.digest),
         }),
-        None => Err(start_error(connection, stream, format!("it says `{line}`")).await),
+        None => Err(start_error(target, stream, &format!("it says `{line}`")).await),
     }
 }
 
-async fn said(connection: &Connection, stream: &mut ExecStream) -> Result<String, String> {
+async fn said(target: &Target, stream: &mut ExecStream) -> Result<String, String> {
     timeout(Duration::from_secs(START_SECONDS), marked_line(stream))
         .await
-        .unwrap_or_else(|_| Err(format!("{} said nothing for {START_SECONDS} s", connection.target().node)))
+        .unwrap_or_else(|_| Err(format!("{} said nothing for {START_SECONDS} s", target.node)))
 }
 
 /// Makes the error out of what the command printed on its standard error.
-async fn start_error(connection: &Connection, stream: ExecStream, why: String) -> LinkError {
-    let target = connection.target();
+async fn start_error(target: &Target, stream: ExecStream, why: &str) -> LinkError {
     let before = stream.stderr();
     let exit = timeout(Duration::from_secs(5), stream.finish()).await.unwrap_or_default();
     let stderr = if exit.stderr.is_empty() { before } else { exit.stderr.clone() };
-    if stderr.contains("sudo") {
-        return LinkError::Sudo { node: target.node.clone(), user: target.user.clone(), why: stderr };
-    }
-    let why = if stderr.is_empty() { format!("{why}; {exit}") } else { format!("{why}; {exit}: {stderr}") };
-    LinkError::Start { node: target.node.clone(), why }
+    not_started(target, why, &exit, &stderr)
 }
 
 #[cfg(test)]
@@ -262,6 +244,7 @@ mod tests {
         let root = folder.path().join("state");
         let program = program(folder.path(), "#!/bin/sh\necho started \"$@\"\n");
         let need = run(&root, &program.start_script(), b"");
+        let need = need.trim_start();
         assert!(need.starts_with(NEED) && need.split_whitespace().count() == 3, "{need}");
 
         let bytes = program.compressed().await.unwrap().to_vec();
@@ -270,11 +253,11 @@ mod tests {
         let mut damaged = program.bytes.to_vec();
         damaged[3] ^= 1;
         let said = run(&root, &program.upload_script(damaged.len(), ""), &damaged);
-        assert!(said.starts_with(BAD), "{said}");
+        assert!(said.starts_with(&format!("\n{SEND}\n{BAD}")), "{said}");
         assert_eq!(std::fs::read_dir(root.join("bin")).unwrap().count(), 0, "nothing half-done is left");
 
-        assert_eq!(run(&root, &upload, &bytes), "started node link\n");
-        assert_eq!(run(&root, &program.start_script(), b""), "started node link\n");
+        assert_eq!(run(&root, &upload, &bytes), format!("\n{SEND}\nstarted node link\n"));
+        assert_eq!(run(&root, &program.start_script(), b""), "\nstarted node link\n");
         use std::os::unix::fs::PermissionsExt;
         for path in [root.clone(), root.join("bin"), root.join(format!("bin/kubezt-{}", program.digest))] {
             assert_eq!(
@@ -284,11 +267,5 @@ mod tests {
                 path.display()
             );
         }
-    }
-
-    #[test]
-    fn sudo_is_used_only_where_it_is_needed_and_asks_nothing() {
-        assert_eq!(Privilege::of("root").command("true"), "exec /bin/sh -c 'true'");
-        assert_eq!(Privilege::of("admin").command("true"), "exec sudo -n /bin/sh -c 'true'");
     }
 }

@@ -34,8 +34,10 @@ const LISTEN_SECONDS: u64 = 15;
 const MISSING_SECONDS: u64 = 60;
 /// How long applying may be silent; the node reports every few seconds while it waits.
 const APPLY_SILENCE_SECONDS: u64 = 60;
+/// What lines begin with that are meant for kubezt.
+pub(super) const MARK: &str = "KUBEZT-";
 /// Bytes a login shell may print before the node side speaks.
-const NOISE_MAXIMUM: usize = 64 << 10;
+pub(super) const NOISE_MAXIMUM: usize = 64 << 10;
 
 /// What a link cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -395,7 +397,7 @@ pub(super) async fn marked_line<R: AsyncRead + Unpin>(reader: &mut R) -> Result<
         match reader.read_u8().await {
             Ok(b'\n') => {
                 let text = String::from_utf8_lossy(&line).trim().to_owned();
-                if text.starts_with("KUBEZT-") {
+                if text.starts_with(MARK) {
                     return Ok(text);
                 }
                 noise = text;

@@ -7,6 +7,7 @@ use kubezt_model::Digest;
 use thiserror::Error;
 
 use super::assembly::MessageError;
+use crate::node::LOCKED;
 use crate::transport::TransportError;
 
 /// Why something over the link did not work.
@@ -112,15 +113,17 @@ pub enum LinkError {
     },
     /// The user cannot become root.
     #[error(
-        "{node}: {user} cannot become root without a password ({why}); log in as root, or allow `{user} ALL=(ALL) \
-         NOPASSWD:ALL` in /etc/sudoers.d on the node"
+        "{node}: {user} cannot become root by {means}: {why}; log in as root, allow it without a password (`{user} ALL=(ALL) \
+         NOPASSWD:ALL` in /etc/sudoers.d on the node), or name the password's file as `ssh.passwordFile` in cluster.yaml"
     )]
-    Sudo {
+    Elevation {
         /// Node.
         node: String,
         /// Login name.
         user: String,
-        /// What sudo says.
+        /// `sudo` or `doas`.
+        means: &'static str,
+        /// What that says.
         why: String,
     },
     /// The node side did not start.
@@ -131,6 +134,43 @@ pub enum LinkError {
         /// What came instead.
         why: String,
     },
+}
+
+impl LinkError {
+    /// Whether the server allows no more commands on a connection.
+    pub(super) fn wants_another_connection(&self) -> bool {
+        matches!(self, Self::Transport(error) if matches!(**error, TransportError::NoSession { .. }))
+    }
+
+    /// Whether a node that was in use may only be starting again: while it does, it lets nobody in.
+    pub(crate) fn may_be_starting(&self) -> bool {
+        match self {
+            Self::Start { .. } => true,
+            Self::Transport(error) => matches!(**error, TransportError::Refused { .. }),
+            _ => false,
+        }
+    }
+
+    /// Whether another link holds the node's lock.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Refused { why, .. } if why.starts_with(LOCKED))
+    }
+
+    /// Whether the connection was lost: what was asked may be asked again over a new one.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Closed { .. } | Self::Timeout { .. } => true,
+            Self::Transport(error) => matches!(
+                **error,
+                TransportError::Connect { .. }
+                    | TransportError::Timeout { .. }
+                    | TransportError::Protocol { .. }
+                    | TransportError::Jump { .. }
+                    | TransportError::Forwarding { .. }
+            ),
+            _ => false,
+        }
+    }
 }
 
 impl From<TransportError> for LinkError {

@@ -20,6 +20,7 @@
 //! | [`writer`] | the one task that writes |
 //! | [`client`] | the operator's end |
 //! | [`blob`] | sending content-addressed blobs |
+//! | `elevation` | becoming root |
 //! | [`bootstrap`] | bringing the program to the node and starting it |
 //! | [`session`] | connection, program and link of one node together |
 
@@ -32,6 +33,7 @@ pub mod assembly;
 pub mod blob;
 pub mod bootstrap;
 pub mod client;
+mod elevation;
 mod error;
 pub mod frame;
 pub mod message;
@@ -39,7 +41,7 @@ pub mod session;
 pub mod writer;
 
 pub use blob::{BlobSource, Compression};
-pub use bootstrap::{NodeProgram, Privilege};
+pub use bootstrap::NodeProgram;
 pub use client::{LinkStatistics, NodeLink};
 pub use error::LinkError;
 pub use message::{ApplyEvent, MissingBlob, NodeHello};

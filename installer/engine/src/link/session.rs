@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::bootstrap::{self, BootstrapStatistics, NodeProgram, Privilege};
+use super::bootstrap::{self, BootstrapStatistics, NodeProgram};
+use super::elevation::Elevated;
 use super::{LinkError, LinkStatistics, NodeLink};
-use crate::transport::{Connection, ExecStream, Target, TransportError};
+use crate::transport::{Access, Connection, ExecStream, Target};
 
 /// A node that is reached, with the node side running as root.
 #[derive(Debug)]
 pub struct NodeConnection {
     connection: Connection,
+    access: Arc<Access>,
+    elevated: Elevated,
     program: Arc<NodeProgram>,
     link: NodeLink,
     bootstrap: BootstrapStatistics,
@@ -24,13 +27,18 @@ impl NodeConnection {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn open(target: Target, program: Arc<NodeProgram>, operator: &str) -> Result<Self, LinkError> {
-        let connection = Connection::open(target).await?;
-        let (stream, bootstrap) = bootstrap::start(&connection, &program).await?;
+    pub async fn open(
+        target: Target,
+        access: Arc<Access>,
+        program: Arc<NodeProgram>,
+        operator: &str,
+    ) -> Result<Self, LinkError> {
+        let connection = Connection::open(target, &access).await?;
+        let (stream, elevated, bootstrap) = bootstrap::start(&connection, &access, &program).await?;
         let stderr = stream.stderr_reader();
         let node = connection.target().node.clone();
         let link = NodeLink::greet(&node, stream, operator, Some(Box::new(move || stderr.text()))).await?;
-        Ok(Self { connection, program, link, bootstrap, further: Mutex::default() })
+        Ok(Self { connection, access, elevated, program, link, bootstrap, further: Mutex::default() })
     }
 
     /// The link.
@@ -50,24 +58,23 @@ impl NodeConnection {
     /// listens ends the stream at once, with the reason in [`ExecStream::stderr`].
     ///
     /// # Errors
-    /// [`TransportError`].
-    pub async fn dial(&self, address: std::net::SocketAddr) -> Result<ExecStream, TransportError> {
-        let privilege = Privilege::of(&self.connection.target().user);
-        let command = self.program.dial_command(privilege, &address.to_string());
-        match self.connection.exec(&command).await {
-            Err(TransportError::NoSession { .. }) => {}
+    /// [`LinkError`].
+    pub async fn dial(&self, address: std::net::SocketAddr) -> Result<ExecStream, LinkError> {
+        let script = self.program.dial_script(&address.to_string());
+        match self.elevated.run(&self.connection, &self.access, &script).await {
+            Err(error) if error.wants_another_connection() => {}
             result => return result,
         }
         let mut further = self.further.lock().await;
         further.retain(|connection| !connection.is_closed());
         for connection in further.iter() {
-            match connection.exec(&command).await {
-                Err(TransportError::NoSession { .. }) => {}
+            match self.elevated.run(connection, &self.access, &script).await {
+                Err(error) if error.wants_another_connection() => {}
                 result => return result,
             }
         }
-        let connection = Connection::open(self.connection.target().clone()).await?;
-        let stream = connection.exec(&command).await;
+        let connection = Connection::open(self.connection.target().clone(), &self.access).await?;
+        let stream = self.elevated.run(&connection, &self.access, &script).await;
         further.push(connection);
         stream
     }

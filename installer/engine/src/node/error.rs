@@ -7,6 +7,9 @@ use kubezt_model::Digest;
 use kubezt_pki::PkiError;
 use thiserror::Error;
 
+/// What a node says first when another link holds its lock.
+pub const LOCKED: &str = "another operator is at work on this node";
+
 /// Why something on the node did not work. No message holds content of a file.
 #[derive(Debug, Error)]
 pub enum NodeError {
@@ -181,7 +184,7 @@ pub enum NodeError {
     #[error("{0} is no member of etcd")]
     NoMember(String),
     /// Another operator is at work.
-    #[error("another operator is at work on this node: {holder}; wait until it has ended")]
+    #[error("{LOCKED}: {holder}; wait until it has ended")]
     Locked {
         /// Who, and since when.
         holder: String,

@@ -39,6 +39,6 @@ pub mod serve;
 pub mod serve_link;
 mod stdio;
 
-pub use error::NodeError;
+pub use error::{LOCKED, NodeError};
 pub use root::NodeRoot;
 pub use serve_link::serve_link;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -37,8 +38,8 @@ pub enum TransportError {
     },
     /// No key of this host is recorded.
     #[error(
-        "{node}: the host key of {address} is not known: it is {algorithm} {fingerprint}{recorded}; compare it with \
-         `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the node, then record it with `kubezt trust {node}` \
+        "{node}: the host key of {address} is not known: it is {algorithm} {fingerprint}{otherwise}; compare it with \
+         `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the node, then record it with `kubezt trust` \
          or pin it as `ssh.hostKey` in cluster.yaml"
     )]
     UnknownHostKey {
@@ -50,13 +51,13 @@ pub enum TransportError {
         algorithm: String,
         /// Its fingerprint.
         fingerprint: String,
-        /// Which other kinds are recorded, in words; may be empty.
-        recorded: String,
+        /// Which other kinds are recorded, and why its certificate does not count; may be empty.
+        otherwise: String,
     },
     /// Another key is recorded or pinned.
     #[error(
         "{node}: the host key of {address} is not the expected one, so nothing was sent\n  offered:  {fingerprint}\n  \
-         expected: {expected}\neither the node was reinstalled (then remove the recorded key and run `kubezt trust {node}`) \
+         expected: {expected}\neither the node was reinstalled (then remove the recorded key and run `kubezt trust`) \
          or someone is between you and it"
     )]
     HostKeyMismatch {
@@ -129,6 +130,30 @@ pub enum TransportError {
         /// Node.
         node: String,
     },
+    /// A jump host could not be used.
+    #[error("{node}: the way to it is closed")]
+    Jump {
+        /// Node.
+        node: String,
+        /// Why; all nodes behind that host share it.
+        #[source]
+        source: Arc<TransportError>,
+    },
+    /// A jump host does not connect further.
+    #[error(
+        "{node}: {jump} does not connect to {address} ({why}); it needs `AllowTcpForwarding yes` (or `local`) in its \
+         sshd_config and a way to that address"
+    )]
+    Forwarding {
+        /// Node.
+        node: String,
+        /// The host on the way.
+        jump: String,
+        /// Where it was to connect to.
+        address: String,
+        /// What it says.
+        why: String,
+    },
     /// The server does not run commands.
     #[error(
         "{node}: the SSH server refuses to run commands (is there a ForceCommand or a subsystem-only login?)"
@@ -142,6 +167,18 @@ pub enum TransportError {
     KnownHosts {
         /// What was being done.
         doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// An ssh_config file could not be used.
+    #[error(
+        "cannot read the SSH configuration {path}; `ssh.config` in cluster.yaml names another, or `none`",
+        path = path.display()
+    )]
+    Config {
         /// The file.
         path: PathBuf,
         /// What the system says.

@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
+use russh::Pty;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_util::bytes::{Buf, Bytes};
@@ -23,7 +25,21 @@ const BACKLOG_MAXIMUM: usize = 256 << 20;
 /// Bytes of standard error that are kept, the last ones.
 const STDERR_KEPT: usize = 8 << 10;
 
-/// A running command: its standard output is read, its standard input written. Shutting the writer down ends the input.
+/// A terminal that passes every byte on as it is.
+const RAW: &[(Pty, u32)] = &[
+    (Pty::ICRNL, 0),
+    (Pty::INLCR, 0),
+    (Pty::IGNCR, 0),
+    (Pty::IXON, 0),
+    (Pty::IXOFF, 0),
+    (Pty::ISIG, 0),
+    (Pty::ICANON, 0),
+    (Pty::IEXTEN, 0),
+    (Pty::ECHO, 0),
+    (Pty::OPOST, 0),
+];
+
+/// A running command, or a TCP connection that the other end makes: its standard output is read, its standard input written. Shutting the writer down ends the input.
 ///
 /// Dropping it closes the channel.
 pub struct ExecStream {
@@ -73,6 +89,7 @@ struct Shared {
     waiting: AtomicUsize,
     read: AtomicU64,
     stderr: Mutex<Vec<u8>>,
+    stderr_grew: Notify,
 }
 
 impl Shared {
@@ -83,24 +100,36 @@ impl Shared {
 }
 
 impl ExecStream {
-    /// Starts a command on a fresh channel; `None` where the server refuses.
-    pub(super) async fn start(channel: Channel<Msg>, command: &str) -> Result<Option<Self>, russh::Error> {
+    /// Starts a command on a fresh channel, on a terminal where one is wanted; `None` where the server refuses.
+    pub(super) async fn start(
+        channel: Channel<Msg>,
+        command: &str,
+        terminal: bool,
+    ) -> Result<Option<Self>, russh::Error> {
         let (mut reader, writer) = channel.split();
-        writer.exec(true, command).await?;
-        loop {
-            match reader.wait().await {
-                Some(ChannelMsg::Success) => break,
-                Some(ChannelMsg::Failure | ChannelMsg::Close) => return Ok(None),
-                Some(_) => {}
-                None => return Err(russh::Error::Disconnect),
+        if terminal {
+            writer.request_pty(true, "dumb", 80, 24, 0, 0, RAW).await?;
+            if !granted(&mut reader).await? {
+                return Ok(None);
             }
         }
+        writer.exec(true, command).await?;
+        Ok(granted(&mut reader).await?.then(|| Self::pumped(reader, writer)))
+    }
+
+    /// A channel on which bytes go back and forth from the start.
+    pub(super) fn tunnel(channel: Channel<Msg>) -> Self {
+        let (reader, writer) = channel.split();
+        Self::pumped(reader, writer)
+    }
+
+    fn pumped(reader: ChannelReadHalf, writer: ChannelWriteHalf<Msg>) -> Self {
         let (sender, output) = unbounded_channel();
         let shared = Arc::new(Shared::default());
         let channel = Arc::new(writer);
         let pump = tokio::spawn(pump(reader, sender, Arc::clone(&shared), Arc::clone(&channel)));
         let input = Box::pin(channel.make_writer());
-        Ok(Some(Self { output, current: Bytes::new(), input, shared, pump: Some(pump), channel }))
+        Self { output, current: Bytes::new(), input, shared, pump: Some(pump), channel }
     }
 
     /// What it printed to standard error so far (the end of it).
@@ -123,6 +152,17 @@ impl ExecStream {
     }
 }
 
+async fn granted(reader: &mut ChannelReadHalf) -> Result<bool, russh::Error> {
+    loop {
+        match reader.wait().await {
+            Some(ChannelMsg::Success) => return Ok(true),
+            Some(ChannelMsg::Failure | ChannelMsg::Close) => return Ok(false),
+            Some(_) => {}
+            None => return Err(russh::Error::Disconnect),
+        }
+    }
+}
+
 /// Tells the standard error of a command.
 #[derive(Clone)]
 pub struct StderrReader(Arc<Shared>);
@@ -131,6 +171,11 @@ impl StderrReader {
     /// The end of it, trimmed.
     pub fn text(&self) -> String {
         self.0.stderr()
+    }
+
+    /// Waits until more of it came.
+    pub async fn grew(&self) {
+        self.0.stderr_grew.notified().await;
     }
 }
 
@@ -160,6 +205,8 @@ async fn pump(
                 stderr.extend_from_slice(&data);
                 let excess = stderr.len().saturating_sub(STDERR_KEPT);
                 stderr.drain(..excess);
+                drop(stderr);
+                shared.stderr_grew.notify_one();
             }
             ChannelMsg::ExitStatus { exit_status } => exit.status = Some(exit_status),
             ChannelMsg::ExitSignal { signal_name, .. } => exit.signal = Some(format!("{signal_name:?}")),

@@ -41,7 +41,12 @@ impl HostKey {
 
     /// The known_hosts line that records this key for a host.
     pub fn known_hosts_line(&self, host: &HostName) -> String {
-        format!("{host} {} {}", self.algorithm, STANDARD.encode(&self.blob))
+        self.known_hosts_line_of(&host.0)
+    }
+
+    /// The same for hosts as they are written in the file, with a marker before them or not.
+    pub(super) fn known_hosts_line_of(&self, hosts: &str) -> String {
+        format!("{hosts} {} {}", self.algorithm, STANDARD.encode(&self.blob))
     }
 }
 
@@ -66,6 +71,42 @@ impl HostName {
 impl fmt::Display for HostName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+/// The names under which a host's key may be recorded, and the one its certificate has to be for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostNames {
+    recorded: Vec<HostName>,
+    principal: String,
+}
+
+impl HostNames {
+    /// The names of a host. With an alias (`HostKeyAlias`) that alone counts, whatever the port; otherwise a host whose
+    /// port is not 22 may also be recorded without its port.
+    pub fn new(host: &str, port: u16, alias: Option<&str>) -> Self {
+        let principal = alias.unwrap_or(host).to_ascii_lowercase();
+        let bare = HostName(principal.clone());
+        let recorded = match alias {
+            None if port != 22 => vec![HostName::new(host, port), bare],
+            _ => vec![bare],
+        };
+        Self { recorded, principal }
+    }
+
+    /// The names, the one that counts most first.
+    pub fn recorded(&self) -> &[HostName] {
+        &self.recorded
+    }
+
+    /// The name under which a key is recorded.
+    pub fn first(&self) -> HostName {
+        self.recorded.first().cloned().unwrap_or_else(|| HostName(self.principal.clone()))
+    }
+
+    /// The name a certificate has to be for.
+    pub fn principal(&self) -> &str {
+        &self.principal
     }
 }
 
@@ -190,15 +231,50 @@ impl KnownHosts {
         self.files.iter().map(|file| file.name.as_str())
     }
 
+    /// Judges a key under the names of its host: a name counts only where nothing is recorded under those before it.
+    pub fn judge_names(&self, names: &HostNames, key: &HostKey) -> Verdict {
+        for (position, name) in names.recorded().iter().enumerate() {
+            match self.judge(name, key) {
+                Verdict::Unknown { recorded } if recorded.is_empty() => {}
+                // Another server on another port may well have another key.
+                Verdict::Unknown { .. } | Verdict::Mismatch { .. } if position > 0 => {}
+                verdict => return verdict,
+            }
+        }
+        Verdict::Unknown { recorded: Vec::new() }
+    }
+
+    /// Where a key was revoked for a host.
+    pub(super) fn revocation(&self, host: &HostName, key: &HostKey) -> Option<Recorded> {
+        self.files.iter().find_map(|file| {
+            let revokes = |entry: &&Entry| {
+                entry.marker == Marker::Revoked && entry.key == *key && entry.hosts.cover(host)
+            };
+            file.entries.iter().find(revokes).map(|entry| file.recorded(entry))
+        })
+    }
+
+    /// Whether a key is that of an authority for a host.
+    pub(super) fn is_authority(&self, host: &HostName, key: &HostKey) -> bool {
+        self.authorities(host).any(|entry| entry.key == *key)
+    }
+
+    /// Whether there is any authority for one of these names: only then certificates are asked for.
+    pub fn has_authority(&self, names: &HostNames) -> bool {
+        names.recorded().iter().any(|name| self.authorities(name).next().is_some())
+    }
+
+    fn authorities<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Entry> {
+        self.files
+            .iter()
+            .flat_map(|file| &file.entries)
+            .filter(move |entry| entry.marker == Marker::CertificateAuthority && entry.hosts.cover(host))
+    }
+
     /// Judges a key. A revocation in any file decides; then the first file that knows the host with this kind of key.
     pub fn judge(&self, host: &HostName, key: &HostKey) -> Verdict {
-        for file in &self.files {
-            let revoked = file.entries.iter().find(|entry| {
-                entry.marker == Marker::Revoked && entry.key == *key && entry.hosts.cover(host)
-            });
-            if let Some(entry) = revoked {
-                return Verdict::Revoked { by: file.recorded(entry) };
-            }
+        if let Some(by) = self.revocation(host, key) {
+            return Verdict::Revoked { by };
         }
         let mut recorded = BTreeSet::new();
         for file in &self.files {
@@ -259,7 +335,7 @@ impl Hosts {
 }
 
 /// `*` stands for any number of characters, `?` for exactly one.
-fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
     // Greedy with one point to return to: linear in memory, and no pattern can make it exponential.
     let (mut at, mut position) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;

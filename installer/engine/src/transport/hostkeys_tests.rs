@@ -143,6 +143,21 @@ fn damaged_lines_are_set_aside_and_the_rest_still_counts() {
 }
 
 #[test]
+fn a_host_on_another_port_may_be_recorded_without_it() {
+    let (first, second) = (key("ssh-ed25519", 1), key("ssh-ed25519", 2));
+    let names = HostNames::new("Node.example", 2222, None);
+    let bare = line("node.example", &first);
+    assert_eq!(known(&bare).judge_names(&names, &first), Verdict::Known);
+    let with_port = format!("{bare}\n{}", line("[node.example]:2222", &second));
+    assert_eq!(known(&with_port).judge_names(&names, &second), Verdict::Known);
+    assert!(matches!(known(&with_port).judge_names(&names, &first), Verdict::Mismatch { .. }));
+    let alias = HostNames::new("10.0.0.1", 2222, Some("node.example"));
+    assert_eq!(known(&bare).judge_names(&alias, &first), Verdict::Known);
+    assert_eq!(alias.first(), HostName::new("node.example", 22));
+    assert_eq!(known("").judge_names(&names, &first), Verdict::Unknown { recorded: Vec::new() });
+}
+
+#[test]
 fn a_line_written_is_a_line_that_is_known() {
     let key = key("ssh-ed25519", 9);
     for host in [HostName::new("n", 22), HostName::new("fd00::1", 2222)] {
