@@ -112,6 +112,9 @@ impl World {
         kubezt_engine::certificates::assess(&self.desired, &facts, Some(root), self.now, &mut assessment);
         if assessment.api_reachable {
             let objects = lock(&self.objects);
+            let registered = objects.keys().filter_map(|name| name.strip_prefix("Node "));
+            let wanted = |name: &&str| self.desired.nodes.iter().any(|node| node.node.name.as_str() == *name);
+            assessment.departed = registered.filter(|name| !wanted(name)).map(str::to_owned).collect();
             for set in &self.desired.manifests {
                 let due = set
                     .objects

@@ -123,6 +123,9 @@ async fn look_at_api(fleet: &RemoteFleet, desired: &Desired, assessment: &mut As
     }
     assessment.api_reachable = reachable;
     if reachable {
-        assessment.unready = gates::unready(client, desired).await;
+        let (unready, departed) =
+            tokio::join!(gates::unready(client, desired), gates::departed(client, &desired.cluster));
+        assessment.unready = unready;
+        assessment.departed = departed.unwrap_or_default();
     }
 }

@@ -8,7 +8,7 @@ use kubezt_model::plan::Gate;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::api::{ApiClient, object_path, text};
+use crate::api::{ApiClient, ApiError, FIELD_MANAGER, object_path, text};
 use crate::probes::pods::{Attempt, Ground, Pair, Trial};
 
 /// How often a gate looks again: each look is work, and some records in the audit log.
@@ -57,6 +57,21 @@ pub async fn unready(client: &ApiClient, desired: &Desired) -> Vec<String> {
     let mut missing: Vec<String> = nodes_missing(client, &desired.cluster).await.into_iter().collect();
     missing.extend(workloads_missing(client, desired).await);
     missing
+}
+
+/// Nodes whose labels kubezt has set and that the cluster file does not name: they were taken out of it. Nodes that came by
+/// another way are nobody's business here.
+///
+/// # Errors
+/// The API does not answer.
+pub async fn departed(client: &ApiClient, cluster: &Cluster) -> Result<Vec<String>, ApiError> {
+    let nodes = client.list_metadata("/api/v1/nodes").await?;
+    let ours = |node: &&Value| {
+        let managers = node.pointer("/metadata/managedFields").and_then(Value::as_array);
+        managers.into_iter().flatten().any(|entry| text(entry, "/manager") == FIELD_MANAGER)
+    };
+    let names = nodes.iter().filter(ours).map(|node| text(node, "/metadata/name").to_owned());
+    Ok(names.filter(|name| cluster.nodes.iter().all(|node| node.name.as_str() != name)).collect())
 }
 
 async fn api_missing(client: &ApiClient) -> Option<String> {

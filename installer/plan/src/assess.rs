@@ -25,6 +25,8 @@ pub struct Assessment {
     pub objects: BTreeMap<String, Vec<Due>>,
     /// Whether the API answered. Where it did not, every object is due.
     pub api_reachable: bool,
+    /// Nodes that kubezt once registered and that the cluster file does not name any more.
+    pub departed: Vec<String>,
     /// Nodes that are not Ready, workloads that do not run: the cluster-wide gates are due again.
     pub unready: Vec<String>,
 }

@@ -3,6 +3,8 @@
 use kubezt_model::desired::{Desired, ManifestSet, Node};
 use kubezt_model::plan::{Change, Disruption, Gate, Operation, StepId};
 
+use serde_json::json;
+
 use crate::assess::{Assessment, object_name};
 use crate::order::Draft;
 
@@ -82,6 +84,13 @@ fn due_objects(set: &ManifestSet, assessment: &Assessment) -> Due {
         if let Some(due) = assessment.left_over(&set.name, &name) {
             change(name, "remove", due.why.clone());
             manifests.absent.push(object.clone());
+        }
+    }
+    if set.name == NODE_OBJECTS {
+        for name in &assessment.departed {
+            let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+            change(object_name(&node), "remove", "not in the cluster file".to_owned());
+            manifests.absent.push(node);
         }
     }
     Due { manifests, changes }
