@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kubezt_model::action::Action;
-use kubezt_model::desired::{ComponentFile, OnChange, RenderedFile};
+use kubezt_model::desired::{ComponentFile, DesiredBundle, OnChange, RenderedFile};
 use kubezt_model::node::{Read, Reading, UnitReading};
 
 use super::NodeContext;
@@ -33,7 +33,10 @@ pub(super) fn keep_current<'a>(
     let mut needs = Vec::new();
     for unit in units {
         let wanted = OnChange::Restart(unit.clone());
-        let files_change = put_files(context, actions, |on_change| *on_change == wanted);
+        let bundle_due =
+            |bundle: &DesiredBundle| context.assessment.bundle(context.name(), &bundle.path).is_some();
+        let files_change = put_files(context, actions, |on_change| *on_change == wanted)
+            || bundles(context, unit).any(bundle_due);
         needs.extend(need(context, unit, files_change));
     }
     if needs.is_empty() {
@@ -73,6 +76,7 @@ fn need<'a>(context: &NodeContext<'a>, unit: &'a str, files_change: bool) -> Opt
     let program_changes = programs(context, unit).any(|program| differs(context, program));
     let read = files(context, unit).map(|file| file.path.as_str());
     let read = read.chain(programs(context, unit).map(|program| program.path.as_str()));
+    let read = read.chain(bundles(context, unit).map(|bundle| bundle.path.as_str()));
     let newer = context.changed_after(seen.map_or(0, |seen| seen.started), read);
     let changed = match newer {
         _ if files_change => Some("its files change".to_owned()),
@@ -99,6 +103,12 @@ fn reading<'a>(context: &NodeContext<'a>, unit: &str) -> Option<&'a UnitReading>
 fn files<'a>(context: &NodeContext<'a>, unit: &str) -> impl Iterator<Item = &'a RenderedFile> {
     let wanted = OnChange::Restart(unit.to_owned());
     context.desired.files.iter().filter(move |file| file.on_change == wanted)
+}
+
+/// Trust bundles whose change restarts the unit.
+fn bundles<'a>(context: &NodeContext<'a>, unit: &str) -> impl Iterator<Item = &'a DesiredBundle> {
+    let wanted = OnChange::Restart(unit.to_owned());
+    context.desired.bundles.iter().filter(move |bundle| bundle.on_change == wanted)
 }
 
 /// Components the unit runs: those that its unit file or a drop-in names.

@@ -129,6 +129,12 @@ pub fn bundles(cluster: &Cluster, node: &Node) -> Vec<DesiredBundle> {
     let mut bundles = vec![
         make("/etc/kubernetes/pki/ca.crt", Owner::root(), trusts(AuthorityKind::Kubernetes)),
         make("/etc/kubernetes/pki/root.crt", Owner::root(), BundleMember::Root),
+        // kubelet keeps a token for its pods until most of its life is over. Those signed with a key that is trusted no more are
+        // given up by a restart, and the age of this file, which nobody reads, tells whether there has been one since.
+        DesiredBundle {
+            on_change: OnChange::Restart("kubelet.service".to_owned()),
+            ..make("/var/lib/kubelet/pki/token-issuers.pub", Owner::root(), BundleMember::ServiceAccountKeys)
+        },
     ];
     if node.role == Role::ControlPlane {
         bundles.extend([
