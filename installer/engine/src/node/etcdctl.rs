@@ -139,6 +139,22 @@ impl Etcdctl {
         Ok(answer.kvs.into_iter().next().map(|pair| pair.value))
     }
 
+    /// Writes a value, which shows in the process list.
+    ///
+    /// # Errors
+    /// etcd does not answer, or has no leader.
+    pub async fn put(&self, key: &str, value: &str) -> Result<(), NodeError> {
+        self.ask::<serde::de::IgnoredAny>(&["put", key, value]).await.map(drop)
+    }
+
+    /// Removes a key; nothing to do where it is absent.
+    ///
+    /// # Errors
+    /// etcd does not answer, or has no leader.
+    pub async fn delete(&self, key: &str) -> Result<(), NodeError> {
+        self.ask::<serde::de::IgnoredAny>(&["del", key]).await.map(drop)
+    }
+
     async fn ask<T: for<'a> Deserialize<'a>>(&self, command: &[&str]) -> Result<T, NodeError> {
         let path = |name: &str, path: &PathBuf| format!("--{name}={}", path.display());
         let options = [

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use kubezt_model::action::EtcdCluster;
 use kubezt_model::node::EtcdMember;
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Applied, blocking};
 use crate::node::container::{self, PodContainer};
@@ -28,6 +30,21 @@ const DATA: &str = "member";
 const LOG: &str = "wal";
 /// Folder a member is formed in, below the data directory.
 const FORMING: &str = "forming";
+/// A snapshot after every entry, while a member is formed.
+///
+/// The first entries of a log may set the cluster version to 3.0, as long as not every founder is heard. An etcd 3.6 that reads
+/// such an entry again when it starts takes it for a downgrade and takes a snapshot at once: with the members of today at
+/// the log's place of long ago. Changes of members that come after that place are refused when they are read again, and a
+/// member that lost its fellows waits for them for ever. Behind a snapshot nothing is read again.
+const SNAPSHOTS: &str = "--snapshot-count=1";
+/// Key that is written and removed again when a cluster is founded.
+const MARK: &str = "kubezt/formed";
+/// Where the manifest lets etcd tell its metrics, on loopback and without TLS.
+const METRICS: &str = "127.0.0.1:2381";
+/// Bytes of metrics that are looked at; there are some hundred thousand.
+const METRICS_MAXIMUM: u64 = 8 << 20;
+/// How long metrics may take.
+const LOOK: Duration = Duration::from_secs(2);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Between two tries of what etcd refuses until its members have been well for a few seconds.
@@ -56,6 +73,7 @@ pub async fn form(
     let deadline = Deadline::after(seconds);
     nothing_runs(root, &deadline).await?;
     let forming = data.join(FORMING);
+    let founds = matches!(&cluster, EtcdCluster::Founded { members } if members.len() > 1);
     let (state, members) = match cluster {
         EtcdCluster::Founded { members } => ("new", members),
         EtcdCluster::Joined { endpoints } => {
@@ -67,12 +85,13 @@ pub async fn form(
         format!("--data-dir={directory}/{FORMING}"),
         format!("--initial-cluster-state={state}"),
         format!("--initial-cluster={}", members.join(",")),
+        SNAPSHOTS.to_owned(),
     ];
     let mut running = container::start(root, CONTAINER, &pod, &arguments).await?;
     let here = Etcdctl::here(root)?;
     loop {
         running.alive()?;
-        match current(&here).await {
+        match formed(&here, founds).await {
             Ok(()) => break,
             Err(last) if deadline.is_over() => {
                 let said = running.said();
@@ -86,6 +105,38 @@ pub async fn form(
     running.stop().await?;
     let place = data.join(DATA);
     blocking(root, move |_| put_into_place(&forming, &place)).await
+}
+
+/// Whether the member is one for good; otherwise what is so instead.
+async fn formed(here: &Etcdctl, founds: bool) -> Result<(), String> {
+    current(here).await?;
+    if founds {
+        cluster_version().await?;
+        // Entries after the one that set the version, so that a snapshot is taken behind it.
+        let marked = async {
+            here.put(MARK, "formed").await?;
+            here.delete(MARK).await
+        };
+        marked.await.map_err(|error: NodeError| error.chain())?;
+    }
+    Ok(())
+}
+
+/// Whether the members have agreed on a cluster version, which only the metrics tell.
+async fn cluster_version() -> Result<(), String> {
+    const AGREED: &str = "etcd_cluster_version{cluster_version=";
+    let ask = async {
+        let mut stream = TcpStream::connect(METRICS).await?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.take(METRICS_MAXIMUM).read_to_string(&mut answer).await.map(|_| answer)
+    };
+    match timeout(LOOK, ask).await {
+        Ok(Ok(answer)) if answer.contains(AGREED) => Ok(()),
+        Ok(Ok(_)) => Err("its members have not agreed on a version".to_owned()),
+        Ok(Err(error)) => Err(format!("its metrics at {METRICS}: {error}")),
+        Err(_) => Err(format!("its metrics at {METRICS}: no answer")),
+    }
 }
 
 /// Until what kubelet started before has ended: the ports are the same.
