@@ -45,9 +45,10 @@ pub fn three_to_one(world: &World) -> Result<()> {
     for node in &control_plane(world)[1..] {
         let start = text.find(&format!("  - name: {}\n", node.name));
         let entry = start.map(|start| {
-            let rest = &text[start + 4..];
-            let end = rest.find("\n  - ").map_or(rest.len(), |end| end + 1);
-            text[start..start + 4 + end].to_owned()
+            let mut lines = text[start..].split_inclusive('\n');
+            let first = lines.next().unwrap_or_default().len();
+            let rest: usize = lines.take_while(|line| line.starts_with("    ")).map(str::len).sum();
+            text[start..start + first + rest].to_owned()
         });
         let entry =
             entry.ok_or_else(|| anyhow::anyhow!("{} is not listed as expected:\n{text}", node.name))?;

@@ -160,6 +160,18 @@ fn what_would_lose_the_data_of_etcd_is_refused() {
     assert_eq!(refusal(&one), None);
     let moved = one.fork(cluster::moved("stig", 1), None);
     assert!(refusal(&moved).unwrap().contains("cp1 is known to etcd at"));
+    let three = bare(cluster::highly_available("stig", 1));
+    assert_complete(&three, &install(&three), "three");
+    let stop = |world: &World| {
+        let mut nodes = lock(&world.nodes);
+        nodes.values_mut().for_each(|node| node.stop("kubelet.service"));
+    };
+    let fewer = three.fork(cluster::desired("stig", 1), None);
+    assert_eq!(refusal(&fewer), None);
+    stop(&fewer);
+    assert!(refusal(&fewer).unwrap().contains("etcd does not answer on any node"));
+    stop(&three);
+    assert_eq!(refusal(&three), None, "the same control plane is brought back");
     let demoted = one.fork(cluster::swapped("stig", 1), None);
     assert!(refusal(&demoted).unwrap().starts_with("cp1 is of the control plane"));
     let name = one.desired().nodes[0].node.name.clone();

@@ -139,6 +139,13 @@ impl Node {
         self.units.get(unit).is_some_and(|unit| unit.enabled)
     }
 
+    /// Ends a unit.
+    pub fn stop(&mut self, unit: &str) {
+        if let Some(unit) = self.units.get_mut(unit) {
+            unit.active = false;
+        }
+    }
+
     /// Units that run and were started before one of their files got its present content.
     pub fn stale_units(&self, desired: &DesiredNode) -> BTreeSet<String> {
         self.units

@@ -15,6 +15,15 @@ use serde_json::Value;
 /// Manifest of etcd's static pod.
 pub(crate) const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
 
+/// Intermediate authority of etcd on a control-plane node.
+const AUTHORITY: &str = "/etc/kubernetes/pki/authority/etcd.crt";
+
+/// Authorities whose certificates a member of etcd takes.
+const BUNDLE: &str = "/etc/etcd/pki/ca.crt";
+
+/// What a certificate in PEM ends with.
+const END_OF_CERTIFICATE: &str = "-----END CERTIFICATE-----";
+
 /// etcd as it is and as it is to be.
 #[derive(Debug, Clone, Default)]
 pub struct Membership {
@@ -215,6 +224,7 @@ pub fn refusal(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Option<S
         .or_else(|| strangers(&etcd, facts))
         .or_else(|| moved(&etcd))
         .or_else(|| lost(&etcd))
+        .or_else(|| unheard(&etcd, desired, facts))
 }
 
 /// A control-plane node does not become a worker by an install: its keys and its data would stay on it.
@@ -256,6 +266,32 @@ fn moved(etcd: &Membership) -> Option<String> {
             member.node, member.peer_url
         ))
     })
+}
+
+/// Members are removed while all trust each other. Where etcd does not say who is one, a node that is named no more would be
+/// distrusted while it has a vote.
+fn unheard(etcd: &Membership, desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Option<String> {
+    if !etcd.founded || etcd.known.is_some() {
+        return None;
+    }
+    let text =
+        |node: &NodeName, path: &str| Some(facts.get(node)?.file(path)?.text.as_ref()?.expose().to_owned());
+    let authorities: String =
+        desired.cluster.control_plane().filter_map(|node| text(&node.name, AUTHORITY)).collect();
+    let unseen = etcd.wanted.iter().filter(|member| !member.seen).count();
+    let comes = etcd.wanted.iter().any(|member| member.seen && !member.has_manifest);
+    let node = etcd.wanted.iter().find(|member| {
+        let bundle = text(&member.node, BUNDLE).unwrap_or_default();
+        let trusted: Vec<&str> =
+            bundle.split_inclusive(END_OF_CERTIFICATE).filter(|one| one.contains("BEGIN")).collect();
+        let others = trusted.iter().filter(|one| !authorities.contains(one.trim())).count();
+        others > unseen && (comes || trusted.len() > etcd.wanted.len())
+    })?;
+    Some(format!(
+        "{} trusts members of etcd that the cluster file does not name, and etcd does not answer on any node, so they \
+         cannot be removed: put them back into the file and install, which brings etcd back, then take them out",
+        node.node
+    ))
 }
 
 /// Nobody founds a second, empty cluster where there was one.
