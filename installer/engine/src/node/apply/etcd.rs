@@ -166,8 +166,7 @@ async fn join(
 ) -> Result<Vec<String>, NodeError> {
     loop {
         let refused = match room_for(etcd, name, peer_url, forming).await {
-            Ok(Some(members)) => return Ok(initial_cluster(&members, name, peer_url)),
-            Ok(None) => continue,
+            Ok(members) => return Ok(initial_cluster(&members, name, peer_url)),
             Err(error) => error.chain(),
         };
         if deadline.is_over() {
@@ -178,27 +177,26 @@ async fn join(
     }
 }
 
-/// One try: all members once this one is among them and has yet to start; `None` where there is to be another try.
+/// One try: all members, among them this one, which has yet to start.
 async fn room_for(
     etcd: &Etcdctl,
     name: &str,
     peer_url: &str,
     forming: &Path,
-) -> Result<Option<Vec<EtcdMember>>, NodeError> {
+) -> Result<Vec<EtcdMember>, NodeError> {
     let begun = forming.join(DATA).join(LOG).exists();
     let members = etcd.members().await?;
     match members.iter().find(|member| is_at(member, peer_url)) {
-        Some(member) if begun || member.client_urls.is_empty() => Ok(Some(members)),
+        Some(member) if begun || member.client_urls.is_empty() => return Ok(members),
         // Its data is lost. It must not come back as who it was: others count on what it has agreed to.
-        Some(member) => etcd.remove(member.id).await.map(|()| None),
-        None => {
-            if forming.exists() {
-                // Of a member that was removed meanwhile.
-                std::fs::remove_dir_all(forming).map_err(NodeError::file("remove", forming))?;
-            }
-            etcd.add_learner(name, peer_url).await.map(Some)
-        }
+        Some(member) => etcd.remove(member.id).await?,
+        None => {}
     }
+    if forming.exists() {
+        // Of a member that was removed meanwhile.
+        std::fs::remove_dir_all(forming).map_err(NodeError::file("remove", forming))?;
+    }
+    etcd.add_learner(name, peer_url).await
 }
 
 fn is_at(member: &EtcdMember, peer_url: &str) -> bool {

@@ -32,7 +32,6 @@ const FILE_THREADS: usize = 4;
 
 /// Looks at everything in the list.
 pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
-    let on_disk: Vec<Read> = reads.iter().filter(|read| is_on_disk(read)).cloned().collect();
     let unit_names: Vec<String> = reads
         .iter()
         .filter_map(|read| match read {
@@ -69,7 +68,7 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
         Some(trying.map(|found| (read.clone(), found)))
     });
     let (mut answers, units, images, versions, values, tried) = tokio::join!(
-        files(root, on_disk),
+        files(root, reads.clone()),
         unit::read(root, &unit_names),
         async { if wants_images { Some(images::list(root).await) } else { None } },
         join_all(versions),
@@ -116,20 +115,6 @@ async fn members(root: &NodeRoot) -> Reading {
     reading(members.map(|members| Some(Reading::EtcdMembers(members))))
 }
 
-fn is_on_disk(read: &Read) -> bool {
-    !matches!(
-        read,
-        Read::Unit { .. }
-            | Read::Image { .. }
-            | Read::Version { .. }
-            | Read::EtcdValue { .. }
-            | Read::EtcdMembers
-            | Read::Names { .. }
-            | Read::Fsync { .. }
-            | Read::Reach { .. }
-    )
-}
-
 /// Everything that is answered by the file system, on a few threads.
 async fn files(root: &NodeRoot, reads: Vec<Read>) -> BTreeMap<Read, Reading> {
     let accounts = match Accounts::load(root) {
@@ -155,9 +140,9 @@ async fn files(root: &NodeRoot, reads: Vec<Read>) -> BTreeMap<Read, Reading> {
         tokio::task::spawn_blocking(move || {
             share
                 .into_iter()
-                .map(|read| {
-                    let reading = context.read(&read);
-                    (read, reading)
+                .filter_map(|read| {
+                    let reading = context.read(&read)?;
+                    Some((read, reading))
                 })
                 .collect::<Vec<_>>()
         })
@@ -173,7 +158,8 @@ struct Context {
 }
 
 impl Context {
-    fn read(&self, read: &Read) -> Reading {
+    /// `None` where the file system does not tell.
+    fn read(&self, read: &Read) -> Option<Reading> {
         let answer = match read {
             Read::Host => Ok(Some(Reading::Host(Box::new(host::read(&self.root))))),
             Read::File { path, text } => {
@@ -182,7 +168,7 @@ impl Context {
             Read::Tree { path } => {
                 file::tree(&self.root, &self.accounts, path).map(|tree| tree.map(Reading::Tree))
             }
-            Read::Process { name } => return process::select(self.running.as_ref(), name),
+            Read::Process { name } => return Some(process::select(self.running.as_ref(), name)),
             Read::Sysctl { key } => kernel::sysctl(&self.root, key).map(|value| value.map(Reading::Text)),
             Read::Module { name } => Ok(kernel::is_active(&self.root, name).then_some(Reading::Present)),
             Read::PublicKey { path } => {
@@ -200,7 +186,7 @@ impl Context {
             | Read::EtcdMembers
             | Read::Names { .. }
             | Read::Fsync { .. }
-            | Read::Reach { .. } => Ok(None),
+            | Read::Reach { .. } => return None,
             Read::Clock => Ok(Some(Reading::Clock(jiff::Timestamp::now().as_millisecond()))),
             Read::Kernel { modules, options } => {
                 Ok(Some(Reading::Kernel(survey::kernel(&self.root, modules, options))))
@@ -217,7 +203,7 @@ impl Context {
                 claims::subjects(&self.root, path).map(|found| found.map(Reading::Subjects))
             }
         };
-        reading(answer)
+        Some(reading(answer))
     }
 }
 
