@@ -132,6 +132,16 @@ fn settings_that_cannot_work_are_refused() {
 }
 
 #[test]
+fn where_etcds_data_is_cannot_be_set() {
+    let text = format!(
+        "{CLUSTER}  settings: {{etcd.arguments.wal-dir: /var/log/etcd, etcd.arguments.quota-backend-bytes: \"1\"}}\n"
+    );
+    let found = errors(&library(), &text, None);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("setting `etcd.arguments.wal-dir`: where etcd's data is"), "{found:?}");
+}
+
+#[test]
 fn requirements_that_contradict_each_other_are_both_named() {
     let files = profile_files().into_iter().map(|(name, text)| {
         // Without the exclusion the STIG's audit policy meets the one of the baseline.

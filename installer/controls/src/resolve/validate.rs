@@ -23,6 +23,21 @@ const TAKEN_PORTS: [(u16, &str); 6] = [
     (10259, "the scheduler"),
 ];
 
+/// Arguments of etcd that say where its data is or whose it is. Without data it must never begin anew by itself, and its pod
+/// mounts only the folder the template names: a log elsewhere would be lost with the container.
+const ETCD_DATA_ARGUMENTS: [&str; 10] = [
+    "config-file",
+    "data-dir",
+    "discovery",
+    "discovery-srv",
+    "discovery-token",
+    "force-new-cluster",
+    "initial-cluster",
+    "initial-cluster-state",
+    "initial-cluster-token",
+    "wal-dir",
+];
+
 /// Collects mistakes with their places.
 struct Problems<'a> {
     source: Source<'a>,
@@ -329,6 +344,12 @@ pub fn settings(settings: &Settings, source: Source<'_>, errors: &mut Vec<Resolv
         wrong(
             "etcd.uid",
             format!("{} is not the id of an unprivileged account (1 to 59999)", settings.etcd.uid),
+        );
+    }
+    for argument in ETCD_DATA_ARGUMENTS.iter().filter(|name| settings.etcd.arguments.contains_key(**name)) {
+        wrong(
+            &format!("etcd.arguments.{argument}"),
+            "where etcd's data is and whose it is follows from the nodes; leave it out".to_owned(),
         );
     }
     if settings.pki.leaf_hours == 0 {

@@ -13,7 +13,7 @@ use crate::inventory::{Lab, Node};
 use crate::report;
 
 /// How long a node may take from its start until sshd answers.
-const BOOT_LIMIT: Duration = Duration::from_secs(60);
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
 /// How long a container may resist its removal.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
@@ -112,7 +112,7 @@ pub fn destroy_all(lab: &Lab) -> Result<()> {
 /// Waits until sshd of every node has said its first line.
 ///
 /// # Errors
-/// A node has not answered within a minute.
+/// A node has not answered within three minutes.
 pub fn wait_until_reachable(lab: &Lab) -> Result<()> {
     let deadline = Instant::now() + BOOT_LIMIT;
     on_each(&lab.nodes, |node| {
