@@ -5,6 +5,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use flate2::write::{DeflateDecoder, DeflateEncoder};
 use kubezt_model::Digest;
@@ -13,6 +15,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use super::client::{Exchange, NodeLink};
 use super::frame::PAYLOAD_MAXIMUM;
 use super::message::{BlobHeader, INITIAL_CREDIT, MissingBlob, Reply, Request};
+use super::pace::Pace;
 use super::{LinkError, frame};
 
 /// Bytes of a block before compression.
@@ -45,7 +48,7 @@ pub enum Compression {
     None,
     /// Raw deflate (RFC 1951) at its fastest setting.
     Deflate,
-    /// Deflate while the network is slower than the disk, as they are while it is not.
+    /// Whichever of the two moves content faster on this link, as measured while sending.
     Adaptive,
 }
 
@@ -74,7 +77,7 @@ impl NodeLink {
             source: error,
         };
         let offset = missing.present.min(source.size);
-        let mut blocks = read_ahead(source.path.clone(), offset, compression);
+        let mut blocks = read_ahead(source.path.clone(), offset, compression, self.pace());
         let header = BlobHeader { digest: source.digest, size: source.size, offset };
         let mut exchange = self.open(&Request::PutBlob(header)).await?;
         let mut credit = INITIAL_CREDIT;
@@ -114,16 +117,23 @@ async fn stored(exchange: &mut Exchange<'_>) -> Result<(), LinkError> {
 }
 
 /// Reads and compresses on a thread of its own, a few blocks ahead.
-fn read_ahead(path: PathBuf, offset: u64, compression: Compression) -> Receiver<Block> {
+fn read_ahead(
+    path: PathBuf,
+    offset: u64,
+    compression: Compression,
+    pace: Arc<Mutex<Pace>>,
+) -> Receiver<Block> {
     let (sender, receiver) = channel(READ_AHEAD);
     tokio::task::spawn_blocking(move || {
-        // A full queue says that reading is faster than sending, so there is time to make the block smaller.
-        let choose = || match compression {
-            Compression::Adaptive if sender.capacity() == 0 => Compression::Deflate,
-            Compression::Adaptive => Compression::None,
-            chosen => chosen,
+        let pace = || pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace().begin();
+        let deflate = |length| match compression {
+            // A full queue says that reading is faster than sending.
+            Compression::Adaptive => pace().deflate(length, sender.capacity() == 0, Instant::now()),
+            Compression::Deflate => true,
+            Compression::None => false,
         };
-        let result = read_blocks(&path, offset, choose, |block| sender.blocking_send(Ok(block)).is_ok());
+        let result = read_blocks(&path, offset, deflate, |block| sender.blocking_send(Ok(block)).is_ok());
         if let Err(error) = result {
             let _ = sender.blocking_send(Err(error));
         }
@@ -134,7 +144,7 @@ fn read_ahead(path: PathBuf, offset: u64, compression: Compression) -> Receiver<
 fn read_blocks(
     path: &Path,
     offset: u64,
-    choose: impl Fn() -> Compression,
+    deflate: impl Fn(u64) -> bool,
     mut send: impl FnMut((Vec<u8>, u64)) -> bool,
 ) -> io::Result<()> {
     let mut file = std::fs::File::open(path)?;
@@ -143,15 +153,16 @@ fn read_blocks(
     loop {
         content.clear();
         (&mut file).take(BLOCK as u64).read_to_end(&mut content)?;
-        if content.is_empty() || !send((pack(&content, choose())?, content.len() as u64)) {
+        let length = content.len() as u64;
+        if content.is_empty() || !send((pack(&content, deflate(length))?, length)) {
             return Ok(());
         }
     }
 }
 
 /// A block as it travels: how it is packed, then the content.
-fn pack(content: &[u8], compression: Compression) -> io::Result<Vec<u8>> {
-    if compression == Compression::Deflate {
+fn pack(content: &[u8], deflate: bool) -> io::Result<Vec<u8>> {
+    if deflate {
         let mut encoder = DeflateEncoder::new(vec![DEFLATED], flate2::Compression::fast());
         encoder.write_all(content)?;
         let packed = encoder.finish()?;
@@ -211,11 +222,11 @@ mod tests {
         let noise: Vec<u8> =
             (0..BLOCK as u64).map(|index| (index.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
         for content in [&compressible, &noise] {
-            for compression in [Compression::None, Compression::Deflate] {
-                assert_eq!(unpack(&pack(content, compression).unwrap()).unwrap(), *content);
+            for deflate in [false, true] {
+                assert_eq!(unpack(&pack(content, deflate).unwrap()).unwrap(), *content);
             }
         }
-        assert!(pack(&compressible, Compression::Deflate).unwrap().len() < BLOCK / 100);
+        assert!(pack(&compressible, true).unwrap().len() < BLOCK / 100);
         let mut bomb = DeflateEncoder::new(vec![DEFLATED], flate2::Compression::fast());
         bomb.write_all(&vec![0; BLOCK + 1]).unwrap();
         assert!(unpack(&bomb.finish().unwrap()).is_err());

@@ -21,6 +21,7 @@ use super::message::{
     ApplyEvent, MissingBlob, NodeHello, OperatorHello, PING_SECONDS, PREAMBLE, PROTOCOL, Reply, Request,
     SILENCE_SECONDS,
 };
+use super::pace::Pace;
 use super::writer::FrameWriter;
 use super::{LinkError, assembly};
 
@@ -59,6 +60,7 @@ pub struct NodeLink {
     hello: NodeHello,
     writer: FrameWriter,
     shared: Arc<Shared>,
+    pace: Arc<Mutex<Pace>>,
     next: AtomicU32,
     tasks: [JoinHandle<()>; 2],
 }
@@ -166,7 +168,8 @@ impl NodeLink {
                 ours: PROTOCOL,
             });
         }
-        Ok(Self { node: node.to_owned(), hello, writer, shared, next: AtomicU32::new(1), tasks })
+        let (pace, next) = (Arc::default(), AtomicU32::new(1));
+        Ok(Self { node: node.to_owned(), hello, writer, shared, pace, next, tasks })
     }
 
     /// Name of the node, as messages call it.
@@ -177,6 +180,11 @@ impl NodeLink {
     /// Who answered.
     pub fn hello(&self) -> &NodeHello {
         &self.hello
+    }
+
+    /// How fast blobs go.
+    pub(super) fn pace(&self) -> Arc<Mutex<Pace>> {
+        Arc::clone(&self.pace)
     }
 
     /// What the link cost so far.

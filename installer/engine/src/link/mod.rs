@@ -20,6 +20,7 @@
 //! | [`writer`] | the one task that writes |
 //! | [`client`] | the operator's end |
 //! | [`blob`] | sending content-addressed blobs |
+//! | `pace` | whether compressing them pays |
 //! | `elevation` | becoming root |
 //! | [`bootstrap`] | bringing the program to the node and starting it |
 //! | [`session`] | connection, program and link of one node together |
@@ -37,6 +38,7 @@ mod elevation;
 mod error;
 pub mod frame;
 pub mod message;
+mod pace;
 pub mod session;
 pub mod writer;
 
