@@ -222,6 +222,7 @@ fn consequence(on_change: &OnChange) -> String {
         OnChange::Nothing => String::new(),
         OnChange::ReadAtStart(pod) => format!(" (read by {pod} when it starts)"),
         OnChange::Restart(unit) => format!(" (restarts {unit})"),
+        OnChange::NoticedBy(unit) => format!(" (noticed by {unit})"),
         OnChange::LoadSysctls => " (is loaded)".to_owned(),
         OnChange::StaticPod(pod) => format!(" (replaces pod {pod})"),
     }

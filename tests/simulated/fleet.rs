@@ -112,9 +112,13 @@ impl World {
         kubezt_engine::certificates::assess(&self.desired, &facts, Some(root), self.now, &mut assessment);
         if assessment.api_reachable {
             let objects = lock(&self.objects);
-            let registered = objects.keys().filter_map(|name| name.strip_prefix("Node "));
-            let wanted = |name: &&str| self.desired.nodes.iter().any(|node| node.node.name.as_str() == *name);
-            assessment.departed = registered.filter(|name| !wanted(name)).map(str::to_owned).collect();
+            let known = objects.keys().filter_map(|name| name.strip_prefix("Node "));
+            let wanted = || self.desired.nodes.iter().map(|node| &node.node.name);
+            let departed = known.filter(|name| wanted().all(|wanted| wanted.as_str() != *name));
+            assessment.departed = departed.map(str::to_owned).collect();
+            let nodes = lock(&self.nodes);
+            let missing = wanted().filter(|name| !nodes[*name].registered);
+            assessment.unregistered = missing.cloned().collect();
             for set in &self.desired.manifests {
                 let due = set
                     .objects
@@ -249,8 +253,11 @@ impl World {
 
     fn idle_node(&self) -> Option<NodeName> {
         let nodes = lock(&self.nodes);
-        let idle = nodes.iter().find(|(_, node)| !node.is_active("kubelet.service"));
-        idle.map(|(name, _)| name.clone())
+        let runs = |name: &NodeName| {
+            nodes.get(name).is_some_and(|node| node.is_active("kubelet.service") && node.registered)
+        };
+        let mut wanted = self.desired.nodes.iter().map(|node| &node.node.name);
+        wanted.find(|name| !runs(name)).cloned()
     }
 }
 
@@ -360,6 +367,13 @@ impl SimulatedFleet {
                 for object in &manifests.absent {
                     hands.reach()?;
                     lock(&self.world.objects).remove(&object_name(object));
+                    let node = object.pointer("/metadata/name").and_then(Value::as_str);
+                    if object["kind"] == "Node"
+                        && let Some((_, node)) =
+                            lock(&self.world.nodes).iter_mut().find(|(name, _)| node == Some(name.as_str()))
+                    {
+                        node.registered = false;
+                    }
                 }
                 Ok(manifests.objects.len() + manifests.absent.len())
             }

@@ -62,6 +62,8 @@ pub struct Node {
     pub images: BTreeMap<String, Digest>,
     units: BTreeMap<String, Unit>,
     pods: BTreeMap<String, Pod>,
+    /// Whether the API knows the node: its kubelet says so when it starts, and at no other time.
+    pub registered: bool,
     /// Restarts of running units so far.
     pub restarts: u64,
     /// Microseconds since boot: every action takes a second.
@@ -405,6 +407,7 @@ impl Node {
         if program.starts_with(PROGRAMS) && !self.files.contains_key(program) {
             return Err(format!("{name}: there is no program {program}"));
         }
+        self.registered |= name == KUBELET;
         let files = self.files_of(desired, &OnChange::Restart(name.to_owned()));
         let at = self.clock;
         let unit = self.units.entry(name.to_owned()).or_default();

@@ -123,9 +123,11 @@ async fn look_at_api(fleet: &RemoteFleet, desired: &Desired, assessment: &mut As
     }
     assessment.api_reachable = reachable;
     if reachable {
-        let (unready, departed) =
-            tokio::join!(gates::unready(client, desired), gates::departed(client, &desired.cluster));
+        let (unready, registration) =
+            tokio::join!(gates::unready(client, desired), gates::registration(client, &desired.cluster));
         assessment.unready = unready;
-        assessment.departed = departed.unwrap_or_default();
+        let registration = registration.unwrap_or_default();
+        assessment.departed = registration.departed;
+        assessment.unregistered = registration.missing;
     }
 }

@@ -426,7 +426,10 @@ mod unverified {
     }
 }
 
-fn tls_config(trust_pem: &str, credential: Option<&Credential>) -> Result<rustls::ClientConfig, ApiError> {
+pub(crate) fn tls_config(
+    trust_pem: &str,
+    credential: Option<&Credential>,
+) -> Result<rustls::ClientConfig, ApiError> {
     let setup = |what: &str, error: &dyn std::fmt::Display| ApiError::Setup(format!("{what}: {error}"));
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(trust_pem.as_bytes()) {

@@ -59,19 +59,33 @@ pub async fn unready(client: &ApiClient, desired: &Desired) -> Vec<String> {
     missing
 }
 
-/// Nodes whose labels kubezt has set and that the cluster file does not name: they were taken out of it. Nodes that came by
-/// another way are nobody's business here.
+/// Nodes the API knows and the cluster file does not, and the other way round.
+#[derive(Debug, Default)]
+pub struct Registration {
+    /// Nodes whose labels kubezt has set and that the cluster file does not name: they were taken out of it. Nodes that came by
+    /// another way are nobody's business here.
+    pub departed: Vec<String>,
+    /// Nodes the cluster file names and the API does not know.
+    pub missing: Vec<NodeName>,
+}
+
+/// Compares the nodes of the API with those of the cluster file.
 ///
 /// # Errors
 /// The API does not answer.
-pub async fn departed(client: &ApiClient, cluster: &Cluster) -> Result<Vec<String>, ApiError> {
+pub async fn registration(client: &ApiClient, cluster: &Cluster) -> Result<Registration, ApiError> {
     let nodes = client.list_metadata("/api/v1/nodes").await?;
     let ours = |node: &&Value| {
         let managers = node.pointer("/metadata/managedFields").and_then(Value::as_array);
         managers.into_iter().flatten().any(|entry| text(entry, "/manager") == FIELD_MANAGER)
     };
-    let names = nodes.iter().filter(ours).map(|node| text(node, "/metadata/name").to_owned());
-    Ok(names.filter(|name| cluster.nodes.iter().all(|node| node.name.as_str() != name)).collect())
+    let name = |node: &'_ Value| text(node, "/metadata/name").to_owned();
+    let departed = nodes.iter().filter(ours).map(name);
+    let departed = departed.filter(|name| cluster.nodes.iter().all(|node| node.name.as_str() != name));
+    let known: Vec<String> = nodes.iter().map(name).collect();
+    let wanted = cluster.nodes.iter().map(|node| node.name.clone());
+    let missing = wanted.filter(|wanted| !known.iter().any(|name| name == wanted.as_str()));
+    Ok(Registration { departed: departed.collect(), missing: missing.collect() })
 }
 
 async fn api_missing(client: &ApiClient) -> Option<String> {

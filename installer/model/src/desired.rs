@@ -124,6 +124,8 @@ pub enum OnChange {
     ReadAtStart(String),
     /// Restart this systemd unit.
     Restart(String),
+    /// Nothing: this systemd unit needs it to start, and looks at it again while it runs.
+    NoticedBy(String),
     /// Load this sysctl file.
     LoadSysctls,
     /// kubelet replaces the static pod of this name.

@@ -22,6 +22,8 @@ pub struct Settings {
     pub scheduler: ComponentSettings,
     /// etcd.
     pub etcd: EtcdSettings,
+    /// The API on each node's loopback.
+    pub balancer: BalancerSettings,
     /// kubelet.
     pub kubelet: KubeletSettings,
     /// containerd.
@@ -93,6 +95,14 @@ pub struct EtcdSettings {
     /// Arguments, as for [`ComponentSettings`].
     pub arguments: BTreeMap<String, Argument>,
     /// Numeric user and group id of the `etcd` account, on the host and in the pod (V-242445).
+    pub uid: u32,
+}
+
+/// `kubezt node serve`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BalancerSettings {
+    /// Numeric user and group id of the `kubezt` account, which every node has.
     pub uid: u32,
 }
 

@@ -27,6 +27,8 @@ pub struct Assessment {
     pub api_reachable: bool,
     /// Nodes that kubezt once registered and that the cluster file does not name any more.
     pub departed: Vec<String>,
+    /// Nodes of the cluster file that the API does not know although it answers.
+    pub unregistered: Vec<NodeName>,
     /// Nodes that are not Ready, workloads that do not run: the cluster-wide gates are due again.
     pub unready: Vec<String>,
 }

@@ -7,7 +7,7 @@
 //! owner: root:root
 //! roles: [control-plane]                        # every node where absent
 //! sensitivity: public                           # or `secret`: never shown, and may use `secrets`
-//! onChange: {static-pod: etcd}                  # nothing, load-sysctls, {restart: unit}, {static-pod: name},
+//! onChange: {static-pod: etcd}                  # nothing, load-sysctls, {restart: unit}, {noticed-by: unit}, {static-pod: name},
 //!                                               # {read-at-start: name of the static pod that reads the file}
 //! format: kubernetes                            # how the result is checked
 //! when: host.auditd                             # a switch of the settings, or a number that is not 0

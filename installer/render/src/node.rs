@@ -78,7 +78,7 @@ fn sysctls(files: &[RenderedFile]) -> BTreeMap<String, String> {
 /// Adds the units that templates bring. kubelet, which starts pods, stays the last.
 fn add_units(units: &mut Vec<String>, files: &[RenderedFile]) {
     for file in files {
-        if let OnChange::Restart(unit) = &file.on_change
+        if let OnChange::Restart(unit) | OnChange::NoticedBy(unit) = &file.on_change
             && !units.contains(unit)
         {
             units.insert(units.len().saturating_sub(1), unit.clone());

@@ -5,6 +5,7 @@
 //! | `/etc/kubernetes/pki` | as kubeadm lays it out; `authority/` holds the intermediates' keys |
 //! | `/etc/etcd/pki` | etcd's own pairs, readable by its account, outside the folder that must belong to root |
 //! | `/var/lib/kubelet/pki` | kubelet's pairs |
+//! | `/etc/kubezt/pki` | the balancer's pair, readable by its account |
 
 mod certificates;
 mod directories;
@@ -16,6 +17,9 @@ use kubezt_model::desired::{Cluster, DesiredKey, DesiredNode, DesiredUser, Node}
 
 /// Account etcd runs under.
 const ETCD: &str = "etcd";
+
+/// Account the balancer runs under.
+const KUBEZT: &str = "kubezt";
 
 /// Units in starting order: kubelet needs the runtime and the way to the API.
 const UNITS: [&str; 3] = ["containerd.service", "kubezt-node.service", "kubelet.service"];
@@ -30,11 +34,11 @@ const ABSENT: [&str; 3] = [
 /// A node without its files, components and images.
 pub fn node_shape(cluster: &Cluster, node: &Node) -> DesiredNode {
     let control_plane = node.role == Role::ControlPlane;
-    let users = if control_plane {
-        vec![DesiredUser { name: ETCD.to_owned(), uid: cluster.settings.etcd.uid }]
-    } else {
-        Vec::new()
-    };
+    let account = |name: &str, uid| DesiredUser { name: name.to_owned(), uid };
+    let mut users = vec![account(KUBEZT, cluster.settings.balancer.uid)];
+    if control_plane {
+        users.push(account(ETCD, cluster.settings.etcd.uid));
+    }
     let keys = if control_plane {
         vec![DesiredKey { key_path: "/etc/kubernetes/pki/sa.key".to_owned() }]
     } else {

@@ -206,7 +206,9 @@ fn consequences_name_what_exists() {
     let node = rendered(&sample_cluster(), 0);
     for file in &node.files {
         match &file.on_change {
-            OnChange::Restart(unit) => assert!(node.units.contains(unit), "{unit}"),
+            OnChange::Restart(unit) | OnChange::NoticedBy(unit) => {
+                assert!(node.units.contains(unit), "{unit}")
+            }
             OnChange::StaticPod(pod) => assert!(file.path.ends_with(&format!("/{pod}.yaml"))),
             OnChange::LoadSysctls => assert!(file.path.starts_with("/etc/sysctl.d/")),
             OnChange::ReadAtStart(pod) => {

@@ -340,10 +340,16 @@ pub fn settings(settings: &Settings, source: Source<'_>, errors: &mut Vec<Resolv
     if !settings.audit.log_directory.starts_with('/') {
         wrong("audit.logDirectory", format!("`{}` is not an absolute path", settings.audit.log_directory));
     }
-    if !(1..60_000).contains(&settings.etcd.uid) {
+    let accounts = [("etcd.uid", settings.etcd.uid), ("balancer.uid", settings.balancer.uid)];
+    for (path, uid) in accounts {
+        if !(1..60_000).contains(&uid) {
+            wrong(path, format!("{uid} is not the id of an unprivileged account (1 to 59999)"));
+        }
+    }
+    if settings.etcd.uid == settings.balancer.uid {
         wrong(
-            "etcd.uid",
-            format!("{} is not the id of an unprivileged account (1 to 59999)", settings.etcd.uid),
+            "balancer.uid",
+            format!("{} is etcd's; the balancer must not read its keys", settings.etcd.uid),
         );
     }
     for argument in ETCD_DATA_ARGUMENTS.iter().filter(|name| settings.etcd.arguments.contains_key(**name)) {

@@ -10,6 +10,7 @@ use super::NodeContext;
 use super::draft::Actions;
 use super::files::put_files;
 use super::host::differs;
+use super::kubelet::KUBELET;
 
 /// Where units and their drop-ins are written.
 const UNIT_FOLDER: &str = "/etc/systemd/system/";
@@ -37,6 +38,7 @@ pub(super) fn keep_current<'a>(
             |bundle: &DesiredBundle| context.assessment.bundle(context.name(), &bundle.path).is_some();
         let files_change = put_files(context, actions, |on_change| *on_change == wanted)
             || bundles(context, unit).any(bundle_due);
+        put_files(context, actions, |on_change| *on_change == OnChange::NoticedBy(unit.clone()));
         needs.extend(need(context, unit, files_change));
     }
     if needs.is_empty() {
@@ -82,6 +84,10 @@ fn need<'a>(context: &NodeContext<'a>, unit: &'a str, files_change: bool) -> Opt
         _ if files_change => Some("its files change".to_owned()),
         _ if program_changes => Some("its program changes".to_owned()),
         Some(path) => Some(format!("{path} changed after it started")),
+        // kubelet registers its node when it starts, and never again where somebody deletes it.
+        None if unit == KUBELET && context.assessment.unregistered.contains(context.name()) => {
+            Some("the API does not know this node".to_owned())
+        }
         None if seen.is_some_and(|seen| seen.needs_reload) => {
             Some("systemd has not read its files again".to_owned())
         }

@@ -15,12 +15,13 @@ use kubezt_model::desired::{
     OnChange, Usage,
 };
 
-use super::ETCD;
+use super::{ETCD, KUBEZT};
 
 const PKI: &str = "/etc/kubernetes/pki";
 const SCHEDULER_PKI: &str = "/etc/kubernetes/pki/scheduler";
 const ETCD_PKI: &str = "/etc/etcd/pki";
 const KUBELET_PKI: &str = "/var/lib/kubelet/pki";
+const BALANCER_PKI: &str = "/etc/kubezt/pki";
 
 /// Certificates of a node: authorities first, then leaves.
 pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
@@ -57,7 +58,7 @@ pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
         ]);
         certificates.extend(
             ["server", "peer"]
-                .map(|name| make(ETCD_PKI, name, etcd_owner(), CertificateKind::Leaf(etcd_leaf(node)))),
+                .map(|name| make(ETCD_PKI, name, owner(ETCD), CertificateKind::Leaf(etcd_leaf(node)))),
         );
     }
     let name = format!("system:node:{}", node.name);
@@ -70,6 +71,9 @@ pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
     certificates.push(root(KUBELET_PKI, "kubelet", serving));
     let client = client_leaf(AuthorityKind::Kubernetes, &name, &["system:nodes"]);
     certificates.push(root(KUBELET_PKI, "kubelet-client", client));
+    // In no group but that of everybody who is known: that may ask whether the API is ready, and hardly anything else.
+    let asking = client_leaf(AuthorityKind::Kubernetes, &format!("kubezt:balancer:{}", node.name), &[]);
+    certificates.push(make(BALANCER_PKI, "balancer", owner(KUBEZT), CertificateKind::Leaf(asking)));
     certificates
 }
 
@@ -129,6 +133,7 @@ pub fn bundles(cluster: &Cluster, node: &Node) -> Vec<DesiredBundle> {
     let mut bundles = vec![
         make("/etc/kubernetes/pki/ca.crt", Owner::root(), trusts(AuthorityKind::Kubernetes)),
         make("/etc/kubernetes/pki/root.crt", Owner::root(), BundleMember::Root),
+        make("/etc/kubezt/pki/root.crt", owner(KUBEZT), BundleMember::Root),
         // kubelet keeps a token for its pods until most of its life is over. Those signed with a key that is trusted no more are
         // given up by a restart, and the age of this file, which nobody reads, tells whether there has been one since.
         DesiredBundle {
@@ -148,7 +153,7 @@ pub fn bundles(cluster: &Cluster, node: &Node) -> Vec<DesiredBundle> {
             make("/etc/kubernetes/pki/etcd/ca.crt", Owner::root(), trusts(AuthorityKind::Etcd)),
             DesiredBundle {
                 on_change: OnChange::ReadAtStart("etcd".to_owned()),
-                ..make("/etc/etcd/pki/ca.crt", etcd_owner(), trusts(AuthorityKind::Etcd))
+                ..make("/etc/etcd/pki/ca.crt", owner(ETCD), trusts(AuthorityKind::Etcd))
             },
             DesiredBundle {
                 on_change: OnChange::ReadAtStart("kube-apiserver".to_owned()),
@@ -159,8 +164,8 @@ pub fn bundles(cluster: &Cluster, node: &Node) -> Vec<DesiredBundle> {
     bundles
 }
 
-fn etcd_owner() -> Owner {
-    Owner { user: ETCD.to_owned(), group: ETCD.to_owned() }
+fn owner(account: &str) -> Owner {
+    Owner { user: account.to_owned(), group: account.to_owned() }
 }
 
 fn unique<T: Ord>(mut items: Vec<T>) -> Vec<T> {

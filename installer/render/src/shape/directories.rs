@@ -5,7 +5,7 @@ use kubezt_model::desired::DesiredDirectory;
 use kubezt_model::settings::Settings;
 use kubezt_model::{Mode, Owner};
 
-use super::ETCD;
+use super::{ETCD, KUBEZT};
 
 const EVERYWHERE: [(&str, u32); 14] = [
     ("/etc/cni", 0o755),
@@ -46,9 +46,11 @@ pub fn directories(settings: &Settings, role: Role) -> Vec<DesiredDirectory> {
         mode: Mode::new(bits),
         owner: owner.clone(),
     };
-    let (root, etcd) = (Owner::root(), Owner { user: ETCD.to_owned(), group: ETCD.to_owned() });
+    let account = |name: &str| Owner { user: name.to_owned(), group: name.to_owned() };
+    let (root, etcd) = (Owner::root(), account(ETCD));
     let mut directories: Vec<_> =
         EVERYWHERE.iter().map(|(path, bits)| directory(path, *bits, &root)).collect();
+    directories.push(directory("/etc/kubezt/pki", 0o700, &account(KUBEZT)));
     if settings.host.auditd {
         directories.extend(["/etc/audit", "/etc/audit/rules.d"].map(|path| directory(path, 0o750, &root)));
     }

@@ -1,0 +1,307 @@
+//! Whether an API server is there and ready, asked by somebody it knows.
+//!
+//! One connection a server stays open. The server's answers to pings tell within two seconds when it hangs or its node is gone;
+//! they cost it nothing and leave no audit record. Whether it is ready it is asked less often, because that leaves one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use kubezt_model::SecretText;
+use rustls::pki_types::ServerName;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::servers::{Server, State};
+use crate::api::{self, Credential};
+
+/// How often the server is pinged, and how long its answer may take.
+const PING: Duration = Duration::from_secs(1);
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long the answer to `/readyz` may take; it asks etcd.
+const READY: Duration = Duration::from_secs(2);
+/// How often it is asked.
+const READY_EVERY: Duration = Duration::from_secs(10);
+/// How long to wait before a server that failed is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What the balancer shows and trusts when it asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Health {
+    /// PEM file with the authority of API servers.
+    pub authority: PathBuf,
+    /// PEM file with the client certificate and its intermediates.
+    pub certificate: PathBuf,
+    /// PEM file with its key.
+    pub key: PathBuf,
+}
+
+/// How asking ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It answers no more, and nobody said why.
+    Silence,
+    /// It closed the connection, or refuses connections.
+    Closed,
+    /// It says that it is not ready, or is not who it should be.
+    NotReady,
+}
+
+/// Asks until it is dropped.
+pub async fn follow(server: Arc<Server>, health: Health) {
+    loop {
+        match ask(&server, &health).await {
+            End::Silence => server.is_lost(),
+            End::Closed => server.is(State::Gone),
+            End::NotReady => server.is(State::NotReady),
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// One connection, from its start to its end. The pair is read each time, because it is renewed.
+async fn ask(server: &Server, health: &Health) -> End {
+    let Some(config) = tls(health) else { return End::NotReady };
+    let stream = match timeout(CONNECT, TcpStream::connect(server.address)).await {
+        Err(_) => return End::Silence,
+        Ok(Err(_)) => return End::Closed,
+        Ok(Ok(stream)) => stream,
+    };
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let name = ServerName::from(server.address.ip());
+    let stream = match timeout(CONNECT, connector.connect(name, stream)).await {
+        Err(_) => return End::Silence,
+        Ok(Err(_)) => return End::NotReady,
+        Ok(Ok(stream)) => stream,
+    };
+    let handshake = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .keep_alive_while_idle(true)
+        .handshake::<_, String>(TokioIo::new(stream));
+    let Ok((mut requests, connection)) = handshake.await else { return End::Closed };
+    tokio::pin!(connection);
+    let readiness = async {
+        loop {
+            match timeout(READY, ready(&mut requests, server)).await {
+                Ok(Some(StatusCode::OK)) => server.is(State::Ready),
+                Ok(Some(_)) | Err(_) => return End::NotReady,
+                // The connection's own end says why.
+                Ok(None) => std::future::pending().await,
+            }
+            sleep(READY_EVERY).await;
+        }
+    };
+    tokio::select! {
+        ended = &mut connection => match ended {
+            Err(error) if error.is_timeout() || is_keep_alive(&error) => End::Silence,
+            _ => End::Closed,
+        },
+        end = readiness => end,
+    }
+}
+
+/// hyper reports a ping without an answer as a timeout below its own error.
+fn is_keep_alive(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+async fn ready(requests: &mut http2::SendRequest<String>, server: &Server) -> Option<StatusCode> {
+    let request = Request::get(format!("https://{}/readyz", server.address)).body(String::new()).ok()?;
+    requests.send_request(request).await.ok().map(|answer| answer.status())
+}
+
+fn tls(health: &Health) -> Option<rustls::ClientConfig> {
+    let read = |path: &PathBuf| std::fs::read_to_string(path).ok();
+    let credential =
+        Credential { chain_pem: read(&health.certificate)?, key_pem: SecretText::new(read(&health.key)?) };
+    api::tls_config(&read(&health.authority)?, Some(&credential)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::path::Path;
+
+    use http::Response;
+    use hyper::body::Incoming;
+    use hyper::service::service_fn;
+    use jiff::Timestamp;
+    use kubezt_pki::{
+        AuthorityKind, CertificateChain, LeafSpec, PrivateKeyPem, Usage, generate, issue_intermediate,
+        new_root, sign_leaf, spki_of,
+    };
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    struct Pki {
+        root_pem: String,
+        intermediate: CertificateChain,
+        key: PrivateKeyPem,
+    }
+
+    impl Pki {
+        fn new() -> Self {
+            let root = new_root("test", Timestamp::now(), 1).unwrap();
+            let key = generate().unwrap();
+            let public = spki_of(&key).unwrap();
+            let kind = AuthorityKind::Kubernetes;
+            let intermediate = issue_intermediate(&root, kind, &public, Timestamp::now(), DAY).unwrap();
+            Self { root_pem: root.info().to_pem(), intermediate, key }
+        }
+
+        /// A chain and its key, as PEM.
+        fn leaf(&self, usage: Usage) -> (String, String) {
+            let key = generate().unwrap();
+            let leaf = LeafSpec {
+                authority: AuthorityKind::Kubernetes,
+                common_name: "leaf".to_owned(),
+                organizations: Vec::new(),
+                dns_names: Vec::new(),
+                ip_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+                usage,
+            };
+            let public = spki_of(&key).unwrap();
+            let chain =
+                sign_leaf(&self.intermediate, &self.key, &leaf, &public, Timestamp::now(), DAY).unwrap();
+            (chain.to_pem(), key.expose().to_owned())
+        }
+
+        fn health(&self, folder: &Path) -> Health {
+            let (chain, key) = self.leaf(Usage::Client);
+            let write = |name: &str, text: &str| {
+                let path = folder.join(name);
+                std::fs::write(&path, text).unwrap();
+                path
+            };
+            Health {
+                authority: write("root.crt", &self.root_pem),
+                certificate: write("balancer.crt", &chain),
+                key: write("balancer.key", &key),
+            }
+        }
+
+        /// Serves `/readyz` with this status to clients of this authority, on one connection at a time, until `hangs`: then
+        /// the connection stays open and nobody reads from it.
+        async fn serve(&self, listener: TcpListener, status: StatusCode, mut hangs: watch::Receiver<bool>) {
+            let (chain, key) = self.leaf(Usage::Server);
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(self.root_pem.as_bytes()).unwrap()).unwrap();
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(
+                Arc::new(roots),
+                Arc::clone(&provider),
+            );
+            let mut config = rustls::ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_client_cert_verifier(clients.build().unwrap())
+                .with_single_cert(
+                    CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect(),
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+                )
+                .unwrap();
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                let answer = service_fn(|request: Request<Incoming>| async move {
+                    assert_eq!(request.uri().path(), "/readyz");
+                    let mut answer = Response::new(String::new());
+                    *answer.status_mut() = status;
+                    Ok::<_, Infallible>(answer)
+                });
+                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), answer);
+                tokio::pin!(connection);
+                tokio::select! {
+                    _ = &mut connection => {}
+                    _ = hangs.wait_for(|hangs| *hangs) => std::future::pending().await,
+                }
+            }
+        }
+    }
+
+    async fn becomes(server: &Server, wanted: State) {
+        let reached = async {
+            while server.state() != wanted {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = timeout(Duration::from_secs(20), reached).await;
+        assert!(waited.is_ok(), "it is {:?} and never {wanted:?}", server.state());
+    }
+
+    #[tokio::test]
+    async fn a_server_is_ready_until_it_hangs() {
+        let (pki, folder) = (Pki::new(), tempfile::tempdir().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::new(listener.local_addr().unwrap());
+        let hangs = watch::Sender::new(false);
+        let test = async {
+            becomes(&server, State::Ready).await;
+            let mut upstream = super::super::servers::connect(&[Arc::clone(&server)]).await.unwrap();
+            hangs.send_replace(true);
+            becomes(&server, State::Gone).await;
+            timeout(Duration::from_secs(1), upstream.parts().1).await.unwrap();
+        };
+        tokio::select! {
+            () = test => {}
+            () = pki.serve(listener, StatusCode::OK, hangs.subscribe()) => {}
+            () = follow(Arc::clone(&server), pki.health(folder.path())) => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_ready_or_is_another_one_is_not_used() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (pki, stranger) = (Pki::new(), Pki::new());
+        for (asking, status) in [
+            (pki.health(folders[0].path()), StatusCode::INTERNAL_SERVER_ERROR),
+            (stranger.health(folders[1].path()), StatusCode::OK),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let server = Server::new(listener.local_addr().unwrap());
+            let hangs = watch::Sender::new(false);
+            tokio::select! {
+                () = becomes(&server, State::NotReady) => {}
+                () = pki.serve(listener, status, hangs.subscribe()) => {}
+                () = follow(Arc::clone(&server), asking) => {}
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_is_gone() {
+        let (pki, folder) = (Pki::new(), tempfile::tempdir().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::new(listener.local_addr().unwrap());
+        drop(listener);
+        tokio::select! {
+            () = becomes(&server, State::Gone) => {}
+            () = follow(Arc::clone(&server), pki.health(folder.path())) => {}
+        }
+    }
+}
