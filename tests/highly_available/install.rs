@@ -75,14 +75,17 @@ pub fn call(address: &str, request: &str, header: &str, openssl: &str) -> String
 
 /// Keys and data of the control plane would stay on a worker.
 pub fn demoted(world: &World) -> Result<()> {
-    let text = fs_err::read_to_string(world.lab.cluster_file())?;
-    let node = &control_plane(world)[1].name;
-    let entry = |role: &str| format!("- name: {node}\n    role: {role}");
-    ensure!(text.contains(&entry("control-plane")), "{node} is not listed as expected:\n{text}");
+    let mut text = fs_err::read_to_string(world.lab.cluster_file())?;
+    let demoted = &control_plane(world)[1..];
+    for Node { name, .. } in demoted {
+        let entry = |role: &str| format!("- name: {name}\n    role: {role}");
+        ensure!(text.contains(&entry("control-plane")), "{name} is not listed as expected:\n{text}");
+        text = text.replace(&entry("control-plane"), &entry("worker"));
+    }
     let file = world.lab.path("cluster-demoted.yaml");
-    fs_err::write(&file, text.replace(&entry("control-plane"), &entry("worker")))?;
+    fs_err::write(&file, text)?;
     let run = world.kubezt.on(file).run("install", &[])?;
-    let said = run.stderr.contains(&format!("{node} is of the control plane"));
+    let said = run.stderr.contains(&format!("{} is of the control plane", demoted[0].name));
     ensure!(run.code == 2 && said, "exit code {}: {}", run.code, run.stderr);
     Ok(())
 }

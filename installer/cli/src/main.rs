@@ -35,6 +35,10 @@ use args::{Cli, Command};
 use failure::Failure;
 use printer::Printer;
 
+/// musl's own asks the kernel for every block of an upload and gives it back, and the kernel clears it each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit code of a bug in kubezt itself.
 const BUG: u8 = 70;
 

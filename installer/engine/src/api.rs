@@ -92,20 +92,23 @@ impl ApiError {
     }
 }
 
-/// A client of one API server.
+/// How long one server may take until it has shown its certificate.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client of the API, through whichever of its servers answers.
 #[derive(Clone)]
 pub struct ApiClient {
     client: kube::Client,
 }
 
 impl ApiClient {
-    /// A client that opens its connection through `dial`, trusts `trust_pem`, expects the server to be
-    /// `server_name`, and shows `credential` where there is one.
+    /// A client that opens its connection through the first of `dials` that leads to a server, trusts `trust_pem`, expects the
+    /// server to be `server_name`, and shows `credential` where there is one.
     ///
     /// # Errors
     /// Certificates or keys that cannot be used.
     pub fn new(
-        dial: Dialler,
+        dials: Vec<Dialler>,
         trust_pem: &str,
         server_name: &str,
         credential: Option<&Credential>,
@@ -113,7 +116,7 @@ impl ApiClient {
         let tls = tls_config(trust_pem, credential)?;
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|error| ApiError::Setup(format!("{server_name}: {error}")))?;
-        let connector = Connector { dial, tls: tokio_rustls::TlsConnector::from(Arc::new(tls)), name };
+        let connector = Connector { dials, tls: tokio_rustls::TlsConnector::from(Arc::new(tls)), name };
         let hyper: hyper_util::client::legacy::Client<_, Body> =
             hyper_util::client::legacy::Client::builder(TokioExecutor::new())
                 .http2_only(true)
@@ -458,7 +461,7 @@ pub(crate) fn tls_config(
 
 #[derive(Clone)]
 struct Connector {
-    dial: Dialler,
+    dials: Vec<Dialler>,
     tls: tokio_rustls::TlsConnector,
     name: ServerName<'static>,
 }
@@ -473,10 +476,18 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let (dial, tls, name) = (Arc::clone(&self.dial), self.tls.clone(), self.name.clone());
+        let Self { dials, tls, name } = self.clone();
         Box::pin(async move {
-            let stream = dial().await?;
-            Ok(TokioIo::new(Tls(tls.connect(name, stream).await?)))
+            let mut failed = io::Error::other("there is no way to a server");
+            for dial in dials {
+                let connecting = async { tls.connect(name.clone(), dial().await?).await };
+                match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+                    Ok(Ok(stream)) => return Ok(TokioIo::new(Tls(stream))),
+                    Ok(Err(error)) => failed = error,
+                    Err(_) => failed = io::ErrorKind::TimedOut.into(),
+                }
+            }
+            Err(failed)
         })
     }
 }

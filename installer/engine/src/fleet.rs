@@ -22,6 +22,9 @@ use crate::link::{BlobSource, Compression};
 use crate::nodes::Nodes;
 use crate::{gates, manifests};
 
+/// How long a server is asked whether it is ready before the next one is.
+const READY_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Hours the operator's own credential lives: longer than any run.
 const CREDENTIAL_HOURS: u32 = 2;
 
@@ -75,7 +78,7 @@ impl RemoteFleet {
         }
     }
 
-    /// The API as kubezt's administrators see it, through the first control-plane node that was reached.
+    /// The API as kubezt's administrators see it, through the first control-plane node that was reached and whose server is ready.
     ///
     /// # Errors
     /// The control plane does not sign, or its authority does not exist.
@@ -92,7 +95,7 @@ impl RemoteFleet {
     /// # Errors
     /// The authority does not exist.
     pub fn anonymous_client(&self, dial: Dialler) -> Result<ApiClient, String> {
-        ApiClient::new(dial, &self.authorities.root(), &self.desired.cluster.endpoint.name, None)
+        ApiClient::new(vec![dial], &self.authorities.root(), &self.desired.cluster.endpoint.name, None)
             .map_err(|error| error.to_string())
     }
 
@@ -108,10 +111,23 @@ impl RemoteFleet {
 
     async fn client(&self, group: &str) -> Result<ApiClient, String> {
         let credential = issue(&self.nodes, &self.desired, OPERATOR, group, CREDENTIAL_HOURS).await?;
-        let dial =
-            self.nodes.dialler(&self.control_plane()?, loopback(self.desired.cluster.endpoint.port))?;
-        ApiClient::new(dial, &self.authorities.root(), &self.desired.cluster.endpoint.name, Some(&credential))
-            .map_err(|error| error.to_string())
+        let address = loopback(self.desired.cluster.endpoint.port);
+        let reached = self.desired.cluster.control_plane().filter(|node| self.nodes.reaches(&node.name));
+        let mut dials =
+            reached.map(|node| self.nodes.dialler(&node.name, address)).collect::<Result<Vec<_>, _>>()?;
+        let client = |dials: &[Dialler]| {
+            let (trust, name) = (self.authorities.root(), &self.desired.cluster.endpoint.name);
+            ApiClient::new(dials.to_vec(), &trust, name, Some(&credential)).map_err(|error| error.to_string())
+        };
+        // A server without its etcd accepts connections and fails every call. While none is ready yet, all will do.
+        for _ in 1..dials.len() {
+            let first = client(&dials[..1])?;
+            match tokio::time::timeout(READY_PATIENCE, first.read("/readyz")).await {
+                Ok(Ok(_)) => break,
+                _ => dials.rotate_left(1),
+            }
+        }
+        client(&dials)
     }
 
     async fn node_step(

@@ -40,7 +40,8 @@ async fn import_blob(root: &NodeRoot, archive: Digest, reference: &str) -> Resul
     let (pinned, origin) = (format!("{PINNED_LABEL}={PINNED}"), format!("{ARCHIVE_LABEL}={archive}"));
     let namespace = ["--namespace", "k8s.io", "images"];
     // The labels come with the import, so that there is no moment in which the image is not pinned.
-    let import = ["import", "--label", &pinned, "--label", &origin, &file];
+    // The other way, over containerd's transfer service, takes two and a half times the processor time for the same result.
+    let import = ["import", "--local", "--label", &pinned, "--label", &origin, &file];
     run(root, "ctr", &[&namespace[..], &import].concat(), IMPORT_LIMIT).await?;
     match images::find(root, reference).await? {
         Some(image) if current(&image) => return Ok(Applied::changed(true)),
