@@ -9,6 +9,7 @@ use crate::World;
 /// Secret that was stored under the first one stays readable.
 pub fn switching(world: &World) -> Result<()> {
     const SECRET: &str = "--namespace kube-system kubezt-test-switching";
+    world.kubeconfig()?;
     world.kubectl(&format!("create secret generic {SECRET} --from-literal=word=kept"))?;
     for profile in ["cis", "nsa", "stig-tiered", "stig", "baseline"] {
         let report = world.lab.path(&format!("switch-{profile}.json"));

@@ -64,12 +64,17 @@ pub fn tokens(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A script that makes a call from a node and prints the status; nodes have OpenSSL and no other client.
+/// A script that makes a call from a node and prints the status.
 pub fn call(address: &str, request: &str, header: &str, openssl: &str) -> String {
+    format!("{} | head -1 | cut -d\" \" -f2", answer(address, request, header, openssl))
+}
+
+/// A script that makes a call from a node and prints the whole answer; nodes have OpenSSL and no other client.
+pub fn answer(address: &str, request: &str, header: &str, openssl: &str) -> String {
     format!(
         "printf \"{request} HTTP/1.1\\r\\nHost: node\\r\\nConnection: close\\r\\n{header}\\r\\n\\r\\n\" | \
          timeout 10 openssl s_client -quiet -verify_return_error -CAfile /etc/kubernetes/pki/root.crt {openssl} \
-         -connect {address} 2>/dev/null | head -1 | cut -d\" \" -f2"
+         -connect {address} 2>/dev/null"
     )
 }
 

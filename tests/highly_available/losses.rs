@@ -1,77 +1,190 @@
 //! Control-plane nodes that are lost and come back.
 
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use kubezt_tests::{Node, World};
 
-use crate::install::{call, control_plane};
+use crate::install::{answer, call, control_plane};
 
-/// An election, and the balancers' way to another server.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node may take until it is back after its power was.
+const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Ends everything of the control plane on a node at once, as a loss of power would for those who call it.
-const STOP: &str = "systemctl stop kubelet; systemctl kill --signal=KILL containerd 2>/dev/null || true; \
-                    systemctl stop containerd; for name in etcd kube-apiserver kube-controller-manager kube-scheduler; do \
-                    pkill -9 -x \"$(printf %.15s $name)\" || true; done; \
-                    for try in $(seq 20); do pgrep -x etcd || pgrep -x kube-apiserver || exit 0; sleep 0.5; done; exit 1";
+/// Milliseconds a read and a write may take beside what they take on this machine while nothing is wrong: a balancer that leaves
+/// a server, and an election of etcd.
+const LIMITS: [(&str, u64); 2] = [("GET", 2000), ("PATCH", 5000)];
 
-/// Each in turn is stopped hard: through every node's own balancer reads and writes go on, and when it is back the cluster is
-/// whole again.
+/// Milliseconds until a loss is seen: no connection made later may fail.
+const SEEN: u64 = 2000;
+
+/// Seconds the clients call, and how many of them pass before the loss.
+const CALLING: (u64, u64) = (20, 5);
+
+/// Each in turn loses its power: through every other node's own balancer reads and writes go on, no write that was acknowledged is
+/// lost, and with its power back the node is one of three again.
 pub fn one_at_a_time(world: &World) -> Result<()> {
     for lost in control_plane(world) {
-        world.lab.shell(lost, STOP)?;
-        let gone = works_on_every_other_node(world, lost);
-        world.lab.shell(lost, "systemctl start containerd kubelet")?;
-        gone?;
-        eventually(&format!("{} is back", lost.name), || {
-            let address = format!("{}:6443", lost.address);
-            let status =
-                world.lab.shell(lost, &call(&address, "GET /readyz", "Accept: text/plain", KUBELET))?;
-            ensure!(status.trim() == "200", "it answers {status:?}");
-            Ok(())
+        let others: Vec<&Node> = world.lab.nodes.iter().filter(|node| node.name != lost.name).collect();
+        let (at, heard) = thread::scope(|scope| {
+            let clients: Vec<_> = others.iter().map(|node| scope.spawn(|| calls(world, node))).collect();
+            thread::sleep(Duration::from_secs(CALLING.1));
+            let at = now()?;
+            let off = world.lab.switch_off(lost);
+            let heard =
+                clients.into_iter().map(|client| client.join().map_err(|_| anyhow!("a thread panicked"))?);
+            let heard = heard.collect::<Result<Vec<_>>>();
+            off.and(heard).map(|heard| (at, heard))
         })?;
+        for (node, calls) in others.iter().zip(&heard) {
+            judge(at, calls).with_context(|| format!("{} without {}", node.name, lost.name))?;
+            nothing_is_lost(world, node, calls)?;
+        }
+        world.lab.switch_on(lost)?;
+        is_back(world, lost)?;
     }
+    as_wanted(world)
+}
+
+/// Two at once are too many: that is said, and one that comes back is enough.
+pub fn two_at_once(world: &World) -> Result<()> {
+    let lost = &control_plane(world)[1..];
+    for node in lost {
+        world.lab.switch_off(node)?;
+    }
+    let status = world.kubezt.run("status", &[]);
+    world.lab.switch_on(&lost[0])?;
+    let status = status?;
+    let said = status.stderr.contains("etcd has lost its quorum: 1 of its 3 members run");
+    ensure!(status.code == 1 && said, "exit code {}:\n{}\n{}", status.code, status.stdout, status.stderr);
+    is_back(world, &lost[0])?;
+    let status = world.kubezt.run("status", &[])?;
+    ensure!(status.stdout.contains("the API answers"), "with one back:\n{}", status.stdout);
+    world.lab.switch_on(&lost[1])?;
+    is_back(world, &lost[1])?;
+    as_wanted(world)
+}
+
+/// One call of a client: when it began and ended, on the clock that all nodes of a lab share, in milliseconds.
+struct Call {
+    method: String,
+    began: u64,
+    ended: u64,
+    status: String,
+}
+
+impl Call {
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.split(' ').map(str::to_owned);
+        let mut next = || words.next();
+        let (method, began, ended, status) = (next()?, next()?, next()?, next()?);
+        Some(Self { method, began: began.parse().ok()?, ended: ended.parse().ok()?, status })
+    }
+
+    fn took(&self) -> u64 {
+        self.ended.saturating_sub(self.began)
+    }
+
+    fn is_answered(&self) -> bool {
+        self.status == "200"
+    }
+}
+
+/// Reads and writes through a node's balancer, a new connection each time, for [`CALLING`]. Each write says when it began.
+fn calls(world: &World, node: &Node) -> Result<Vec<Call>> {
+    let script = format!(
+        "end=$(($(date +%s) + {})); while [ $(date +%s) -lt $end ]; do \
+         began=$(date +%s%3N); status=$({}); echo \"GET $began $(date +%s%3N) ${{status:-none}}\"; \
+         began=$(date +%s%3N); status=$({}); echo \"PATCH $began $(date +%s%3N) ${{status:-none}}\"; \
+         sleep 0.3; done",
+        CALLING.0,
+        through_balancer(node, "GET"),
+        through_balancer(node, "PATCH"),
+    );
+    let said = world.lab.shell(node, &script)?;
+    let calls = said.lines().map(|line| Call::read(line).with_context(|| format!("{}: {line}", node.name)));
+    calls.collect()
+}
+
+fn judge(lost: u64, calls: &[Call]) -> Result<()> {
+    for (method, limit) in LIMITS {
+        let of_kind = || calls.iter().filter(|call| call.method == method);
+        let usual = of_kind().filter(|call| call.ended < lost && call.is_answered()).map(Call::took).max();
+        let usual = usual.context("no call was answered before the loss")?;
+        for call in of_kind().filter(|call| call.ended >= lost) {
+            let when = call.began as i64 - lost as i64;
+            let described = format!("a {method} {when} ms after the loss took {} ms", call.took());
+            if call.is_answered() {
+                ensure!(call.took() <= limit + usual, "{described}, usual are {usual} ms");
+            } else {
+                ensure!(call.began < lost + SEEN, "{described} and failed: {}", call.status);
+            }
+        }
+        let after = of_kind().filter(|call| call.began > lost && call.is_answered()).count();
+        ensure!(after >= 5, "only {after} {method}s were answered after the loss");
+    }
+    Ok(())
+}
+
+/// What is stored is the last write that was acknowledged, or one after it.
+fn nothing_is_lost(world: &World, node: &Node, calls: &[Call]) -> Result<()> {
+    let acknowledged = calls.iter().filter(|call| call.method == "PATCH" && call.is_answered());
+    let last = acknowledged.map(|call| call.began).max().unwrap_or_default();
+    let request = format!("GET /api/v1/nodes/{}", node.name);
+    let read = answer(BALANCER, &request, "Accept: application/json", KUBELET);
+    let stored = world.lab.shell(
+        node,
+        &format!("{read} | grep -o \"kubezt.dev/story\\\":\\\"[0-9]*\" | grep -o \"[0-9]*$\""),
+    )?;
+    let stored: u64 =
+        stored.trim().parse().with_context(|| format!("{}: {stored:?} is stored", node.name))?;
+    ensure!(stored >= last, "{}: {stored} is stored and {last} was acknowledged", node.name);
+    Ok(())
+}
+
+/// What kubelet itself may do: read its own node, and say something about it.
+fn through_balancer(node: &Node, method: &str) -> String {
+    let body = "{\\\"metadata\\\":{\\\"annotations\\\":{\\\"kubezt.dev/story\\\":\\\"$began\\\"}}}";
+    // The variable holds milliseconds since 1970: thirteen digits in place of its six letters.
+    let length = body.replace('\\', "").len() + 13 - "$began".len();
+    let header = match method {
+        "PATCH" => {
+            format!(
+                "Content-Type: application/merge-patch+json\\r\\nContent-Length: {length}\\r\\n\\r\\n{body}"
+            )
+        }
+        _ => "Accept: application/json".to_owned(),
+    };
+    call(BALANCER, &format!("{method} /api/v1/nodes/{}", node.name), &header, KUBELET)
+}
+
+/// The balancer on a node.
+const BALANCER: &str = "127.0.0.1:7443";
+
+/// kubelet's own credential.
+const KUBELET: &str =
+    "-cert /var/lib/kubelet/pki/kubelet-client.crt -key /var/lib/kubelet/pki/kubelet-client.key";
+
+fn now() -> Result<u64> {
+    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+}
+
+fn is_back(world: &World, node: &Node) -> Result<()> {
+    eventually(&format!("{} is back", node.name), || {
+        let address = format!("{}:6443", node.address);
+        let status = world.lab.shell(node, &call(&address, "GET /readyz", "Accept: text/plain", KUBELET))?;
+        ensure!(status.trim() == "200", "it answers {status:?}");
+        Ok(())
+    })
+}
+
+fn as_wanted(world: &World) -> Result<()> {
     eventually("the cluster is as wanted", || {
         let run = world.kubezt.run("plan", &["--exit-code", "--summary"])?;
         ensure!(run.code == 0, "exit code {}:\n{}", run.code, run.stdout);
         Ok(())
     })
 }
-
-fn works_on_every_other_node(world: &World, lost: &Node) -> Result<()> {
-    let left = || world.lab.nodes.iter().filter(|node| node.name != lost.name);
-    for node in left() {
-        eventually(&format!("{} reads without {}", node.name, lost.name), || {
-            let answer = world.lab.shell(node, &through_balancer(node, "GET"))?;
-            ensure!(answer.trim() == "200", "it answers {answer:?}");
-            Ok(())
-        })?;
-        eventually(&format!("{} writes without {}", node.name, lost.name), || {
-            let answer = world.lab.shell(node, &through_balancer(node, "PATCH"))?;
-            ensure!(answer.trim() == "200", "it answers {answer:?}");
-            Ok(())
-        })?;
-    }
-    Ok(())
-}
-
-/// What kubelet itself may do: read its own node, and say something about it.
-fn through_balancer(node: &Node, method: &str) -> String {
-    let body = "{\\\"metadata\\\":{\\\"annotations\\\":{\\\"kubezt.dev/story\\\":\\\"written\\\"}}}";
-    let header = match method {
-        "PATCH" => format!(
-            "Content-Type: application/merge-patch+json\\r\\nContent-Length: {}\\r\\n\\r\\n{body}",
-            body.replace('\\', "").len()
-        ),
-        _ => "Accept: application/json".to_owned(),
-    };
-    call("127.0.0.1:7443", &format!("{method} /api/v1/nodes/{}", node.name), &header, KUBELET)
-}
-
-/// kubelet's own credential.
-const KUBELET: &str =
-    "-cert /var/lib/kubelet/pki/kubelet-client.crt -key /var/lib/kubelet/pki/kubelet-client.key";
 
 fn eventually(what: &str, attempt: impl Fn() -> Result<()>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
@@ -81,7 +194,7 @@ fn eventually(what: &str, attempt: impl Fn() -> Result<()>) -> Result<()> {
             Err(error) if Instant::now() >= deadline => {
                 bail!("{what}: not within {} s: {error:#}", PATIENCE.as_secs())
             }
-            Err(_) => std::thread::sleep(Duration::from_millis(500)),
+            Err(_) => thread::sleep(Duration::from_millis(500)),
         }
     }
 }

@@ -21,6 +21,7 @@ const STORIES: &[(&str, Story)] = &[
     ("three_control_plane_nodes_become_one", members::three_to_one),
     ("one_control_plane_node_becomes_three", members::one_to_three),
     ("the_api_goes_on_without_any_one_control_plane_node", losses::one_at_a_time),
+    ("a_lost_quorum_is_named_and_one_member_brings_it_back", losses::two_at_once),
 ];
 
 fn main() -> ExitCode {

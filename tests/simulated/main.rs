@@ -9,7 +9,7 @@ mod etcd;
 mod fleet;
 mod node;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use end_state::{EndState, faults};
@@ -17,8 +17,9 @@ use fleet::{Fault, World, lock};
 use kubezt_engine::executor::{self, Outcome};
 use kubezt_model::action::Action;
 use kubezt_model::desired::{Desired, DesiredNode, Sensitivity};
+use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::plan::{Plan, StepId};
-use kubezt_model::{Mode, Owner, SecretText, yaml};
+use kubezt_model::{Mode, NodeName, Owner, SecretText, yaml};
 use proptest::prelude::*;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -149,6 +150,28 @@ fn a_member_without_its_data_joins_anew() {
     killed_anywhere(&world, world.desired(), 3);
     assert_complete(&world, &install(&world), "after");
     assert_eq!(ids(&world).intersection(&before).count(), 2);
+}
+
+#[test]
+fn a_lost_quorum_is_named() {
+    let three = bare(cluster::highly_available("stig", 1));
+    let lost = |facts: &BTreeMap<NodeName, Facts>| kubezt_plan::members::lost_quorum(three.desired(), facts);
+    assert_eq!(lost(&three.look().0), None, "there was no etcd yet");
+    assert_complete(&three, &install(&three), "three");
+    let (mut facts, _) = three.look();
+    assert_eq!(lost(&facts), None);
+    facts.values_mut().for_each(|facts| drop(facts.readings.remove(&Read::EtcdMembers)));
+    assert_eq!(lost(&facts), None, "all run, so something else is wrong");
+    let [first, second, third] = ["cp1", "cp2", "cp3"].map(|name| name.parse::<NodeName>().unwrap());
+    facts.remove(&third);
+    assert_eq!(lost(&facts), None);
+    let process = Read::Process { name: "etcd".to_owned() };
+    facts.get_mut(&second).unwrap().readings.insert(process, Reading::Processes(Vec::new()));
+    let said = lost(&facts).unwrap();
+    assert!(said.contains("1 of its 3 members run (cp1) and 2 are needed"), "{said}");
+    assert!(said.contains("1 more of cp2, cp3"), "{said}");
+    facts.remove(&first);
+    assert_eq!(lost(&facts), None, "nobody who was reached knows of an etcd");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
@@ -24,6 +25,17 @@ pub struct Node {
     pub name: String,
     /// Address.
     pub address: String,
+}
+
+/// How long a node may take from its start until it lets somebody in.
+const BOOT: Duration = Duration::from_secs(180);
+
+fn container(program: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
+    if !output.status.success() {
+        bail!("{program} {arguments:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
 impl Lab {
@@ -80,6 +92,24 @@ impl Lab {
             .status()?;
         if !status.success() {
             bail!("cargo xtask fresh --lab {name}: {status}");
+        }
+        Ok(())
+    }
+
+    /// Takes a node's power away: everything on it ends at once and tells nobody.
+    pub fn switch_off(&self, node: &Node) -> Result<()> {
+        container("lxc-stop", &["--kill", "--name", &node.name])
+    }
+
+    /// Gives a node its power back, and waits until it lets somebody in.
+    pub fn switch_on(&self, node: &Node) -> Result<()> {
+        container("lxc-start", &["--daemon", "--name", &node.name])?;
+        let deadline = Instant::now() + BOOT;
+        while let Err(error) = self.shell(node, "true") {
+            if Instant::now() > deadline {
+                return Err(error.context(format!("{} does not come back", node.name)));
+            }
+            std::thread::sleep(Duration::from_millis(500));
         }
         Ok(())
     }

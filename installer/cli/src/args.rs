@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kubezt_model::NodeName;
+use kubezt_plan::Selection;
 
 /// Turns bare Linux nodes into a hardened, zero-trust Kubernetes cluster over SSH, and proves that it is one.
 #[derive(Debug, Parser)]
@@ -104,6 +106,29 @@ pub struct PlanArgs {
     /// Leave the diffs of files out
     #[arg(long)]
     pub summary: bool,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+}
+
+/// What of all that is due is done.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SelectionArgs {
+    /// Only these steps, as plans name them: `w1/kubelet`, or `kubelet` for that step on every node
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Not these steps
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Only steps on these nodes
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub nodes: Vec<NodeName>,
+}
+
+impl From<SelectionArgs> for Selection {
+    fn from(arguments: SelectionArgs) -> Self {
+        let SelectionArgs { only, skip, nodes } = arguments;
+        Self { only, skip, nodes }
+    }
 }
 
 /// `install`
@@ -118,6 +143,11 @@ pub struct InstallArgs {
     pub output: Output,
     #[command(flatten)]
     pub ignore: IgnoreArgs,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Do what this plan says, as `kubezt plan -o json` wrote it, and nothing else; where more is due by now, do nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "skip", "nodes"])]
+    pub plan: Option<PathBuf>,
     /// Leave out the verification at the end
     #[arg(long)]
     pub no_verify: bool,

@@ -8,6 +8,8 @@
 //! | [`assess`] | what others found due: certificates, trust bundles, API objects |
 //! | [`order`] | which step waits for which |
 //! | [`preflight`] | what would make an install fail or do damage, found beforehand |
+//! | [`select`] | a part of a plan |
+//! | [`ticket`] | a plan that somebody approves |
 //! | [`text`] | a plan as a person reads it |
 
 pub mod assess;
@@ -15,8 +17,10 @@ pub mod facts;
 pub mod members;
 pub mod order;
 pub mod preflight;
+pub mod select;
 pub mod steps;
 pub mod text;
+pub mod ticket;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +30,8 @@ use kubezt_model::node::Facts;
 use kubezt_model::plan::Plan;
 
 pub use assess::{Assessment, Due};
+pub use select::Selection;
+pub use ticket::{Ticket, TicketError};
 
 /// Plans a cluster: compares every node that was seen, and the API, with what is wanted.
 ///
@@ -34,4 +40,23 @@ pub use assess::{Assessment, Due};
 pub fn plan(desired: &Desired, facts: &BTreeMap<NodeName, Facts>, assessment: &Assessment) -> Plan {
     let drafts = steps::all(desired, facts, assessment);
     Plan { cluster: desired.cluster.name.clone(), steps: order::resolve(drafts) }
+}
+
+/// A part of the plan.
+///
+/// # Errors
+/// Nodes and steps that do not exist, or steps that need others which are due and were left out: all of them.
+pub fn plan_part(
+    desired: &Desired,
+    facts: &BTreeMap<NodeName, Facts>,
+    assessment: &Assessment,
+    selection: &Selection,
+) -> Result<Plan, Vec<String>> {
+    let drafts = steps::all(desired, facts, assessment);
+    let nodes: Vec<&NodeName> = desired.nodes.iter().map(|node| &node.node.name).collect();
+    let mistakes = selection.mistakes(&nodes, &drafts.iter().map(|draft| draft.id.clone()).collect());
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    selection.of(Plan { cluster: desired.cluster.name.clone(), steps: order::resolve(drafts) })
 }

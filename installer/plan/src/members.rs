@@ -15,6 +15,9 @@ use serde_json::Value;
 /// Manifest of etcd's static pod.
 pub(crate) const MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
 
+/// Name of the static pod and of its program.
+const ETCD: &str = "etcd";
+
 /// Intermediate authority of etcd on a control-plane node.
 const AUTHORITY: &str = "/etc/kubernetes/pki/authority/etcd.crt";
 
@@ -225,6 +228,37 @@ pub fn refusal(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Option<S
         .or_else(|| moved(&etcd))
         .or_else(|| lost(&etcd))
         .or_else(|| unheard(&etcd, desired, facts))
+}
+
+/// What keeps etcd from answering where too few of its members run; `None` where it answers, was never set up, or enough of them
+/// run.
+pub fn lost_quorum(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Option<String> {
+    let etcd = Membership::of(desired, facts);
+    if !etcd.founded || etcd.known.is_some() {
+        return None;
+    }
+    let runs = |member: &&Member| {
+        let seen =
+            facts.get(&member.node).and_then(|facts| facts.reading(&Read::Process { name: ETCD.to_owned() }));
+        matches!(seen, Some(Reading::Processes(processes)) if !processes.is_empty())
+    };
+    let (running, stopped): (Vec<&Member>, Vec<&Member>) = etcd.wanted.iter().partition(runs);
+    let needed = etcd.wanted.len() / 2 + 1;
+    if running.len() >= needed {
+        return None;
+    }
+    let names = |members: &[&Member]| {
+        members.iter().map(|member| member.node.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let running_ones = if running.is_empty() { String::new() } else { format!(" ({})", names(&running)) };
+    Some(format!(
+        "etcd has lost its quorum: {} of its {} members run{running_ones} and {needed} are needed; the API reads and writes nothing \
+         until {} more of {} come back",
+        running.len(),
+        etcd.wanted.len(),
+        needed - running.len(),
+        names(&stopped)
+    ))
 }
 
 /// A control-plane node does not become a worker by an install: its keys and its data would stay on it.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kubezt_engine::link::NodeProgram;
 use kubezt_model::desired::CertificateKind;
 use kubezt_pki::CertificateChain;
-use kubezt_plan::{Assessment, Due};
+use kubezt_plan::{Assessment, Due, Selection};
 
 use super::install::execute;
-use super::plan::{FirstRun, Looked, Newcomers, look};
+use super::plan::{Asked, FirstRun, Looked, Newcomers, look};
 use crate::args::{CertsArgs, CertsCommand, Output};
 use crate::assemble;
 use crate::context::Context;
@@ -28,8 +28,10 @@ pub async fn run(arguments: CertsArgs, printer: Printer) -> Result<(), Failure> 
             if !context.state.has_secrets() {
                 return Err(Failure::no_root());
             }
-            let Looked { mut session, .. } =
-                look(&context, &passphrase, FirstRun::Make, Newcomers::AsOthers, printer).await?;
+            let selection = Selection::default();
+            let asked =
+                Asked { first_run: FirstRun::Make, newcomers: Newcomers::AsOthers, selection: &selection };
+            let Looked { mut session, .. } = look(&context, &passphrase, asked, printer).await?;
             if !session.failures.is_empty() {
                 return Err(Failure::environment(session.failure_text()));
             }

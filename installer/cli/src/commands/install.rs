@@ -1,6 +1,7 @@
 //! `kubezt install`
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kubezt_controls::Probe;
@@ -9,12 +10,13 @@ use kubezt_engine::journal::Journal;
 use kubezt_engine::link::session::operator_name;
 use kubezt_model::event::{Event, StepResult};
 use kubezt_model::plan::{Gate, Operation, Plan, Step, StepId};
+use kubezt_plan::Ticket;
 use kubezt_plan::preflight::{self, Seen};
 use kubezt_plan::steps::NODE_OBJECTS;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{FirstRun, Looked, Newcomers, look};
+use super::plan::{Asked, FirstRun, Looked, Newcomers, look};
 use super::verify;
 use crate::args::{InstallArgs, Output};
 use crate::context::Context;
@@ -35,10 +37,20 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
         .state
         .lock(&format!("{} since {now}, process {}", operator_name(), std::process::id()))
         .map_err(Failure::environment)?;
-    let Looked { mut plan, session, seen } =
-        look(&context, &arguments.passphrase, FirstRun::Make, Newcomers::Closely, printer).await?;
+    let ticket = arguments.plan.as_deref().map(approved).transpose()?;
+    let selection = match &ticket {
+        Some((_, ticket)) => ticket.selection().clone(),
+        None => arguments.selection.into(),
+    };
+    let asked = Asked { first_run: FirstRun::Make, newcomers: Newcomers::Closely, selection: &selection };
+    let Looked { mut plan, session, seen, had_secrets } =
+        look(&context, &arguments.passphrase, asked, printer).await?;
+    if let Some((path, ticket)) = &ticket {
+        stays_within(path, ticket, &plan, had_secrets)?;
+    }
+    let verifies = !arguments.no_verify && selection.is_everything();
     let warnings = checked(&session, seen, ignored, arguments.output, printer)?;
-    if !arguments.no_verify && tries_data_path(&context) {
+    if verifies && tries_data_path(&context) {
         // The verification that follows lets pods talk anyway, by the same means.
         plan.steps.retain(|step| !matches!(step.operation, Operation::Gate { gate: Gate::PodsTalk, .. }));
     }
@@ -50,7 +62,7 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
     let mut probed = None;
     let outcome = tokio::select! {
         outcome = &mut executing => outcome?,
-        early = &mut probing, if !arguments.no_verify => {
+        early = &mut probing, if verifies => {
             probed = Some(early);
             executing.await?
         }
@@ -61,7 +73,12 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
     if plan.is_empty() {
         printer.note("Nothing to do: the cluster is as wanted");
     }
-    if arguments.no_verify {
+    if !verifies {
+        if !arguments.no_verify {
+            printer.note(
+                "A part was asked for, so nothing was verified: `kubezt verify` judges the cluster as it is",
+            );
+        }
         return Ok(());
     }
     let probes = async {
@@ -71,6 +88,24 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
         }
     };
     verify::judge_and_report(&context, &session.fleet, &reports, probes, false, printer).await
+}
+
+/// Reads a plan that somebody approved.
+fn approved(path: &Path) -> Result<(&Path, Ticket), Failure> {
+    let refuse = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
+    let text = fs_err::read_to_string(path).map_err(Failure::usage)?;
+    Ok((path, Ticket::parse(&text).map_err(|error| refuse(&error))?))
+}
+
+/// Does nothing that was not approved.
+fn stays_within(path: &Path, ticket: &Ticket, plan: &Plan, had_secrets: bool) -> Result<(), Failure> {
+    let more = ticket.exceeded_by(plan, had_secrets);
+    if more.is_empty() {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Failure::findings(format!("{path} is not what has to be done by now:\n  {}", more.join("\n  ")))
+        .hint("nothing was changed; plan again, and have that approved"))
 }
 
 /// Judges the nodes that are about to become members. What would make the install fail ends it here, before anything is

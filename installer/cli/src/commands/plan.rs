@@ -5,8 +5,9 @@ use std::sync::Arc;
 use kubezt_engine::link::NodeProgram;
 use kubezt_engine::preflight::{self, Extent};
 use kubezt_engine::state::Secrets;
-use kubezt_model::plan::{Plan, Step};
+use kubezt_model::plan::Plan;
 use kubezt_plan::preflight::Seen;
+use kubezt_plan::{Selection, Ticket};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::{Output, PassphraseArgs, PlanArgs};
@@ -20,13 +21,14 @@ use crate::session::{Session, connect};
 /// Shows what install would change.
 pub async fn run(arguments: PlanArgs, printer: Printer) -> Result<(), Failure> {
     let context = Context::load(&arguments.cluster)?;
-    let Looked { plan, session, .. } =
-        look(&context, &arguments.passphrase, FirstRun::Pretend, Newcomers::AsOthers, printer).await?;
+    let selection = arguments.selection.into();
+    let asked = Asked { first_run: FirstRun::Pretend, newcomers: Newcomers::AsOthers, selection: &selection };
+    let Looked { plan, session, had_secrets, .. } =
+        look(&context, &arguments.passphrase, asked, printer).await?;
     match arguments.output {
         Output::Text => printer.text(&kubezt_plan::text::plan(&plan, !arguments.summary)),
         Output::Json => {
-            let steps: Vec<Step> = plan.steps.iter().map(Step::redacted).collect();
-            let ticket = Plan { cluster: plan.cluster.clone(), steps };
+            let ticket = Ticket::of(&plan, &selection, had_secrets);
             printer.line(&serde_json::to_string_pretty(&ticket).map_err(Failure::environment)?);
         }
     }
@@ -54,8 +56,21 @@ pub enum Newcomers {
     AsOthers,
 }
 
+/// What a command wants of looking.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What is done about secrets.
+    pub first_run: FirstRun,
+    /// How newcomers are looked at.
+    pub newcomers: Newcomers,
+    /// What of all that is due.
+    pub selection: &'a Selection,
+}
+
 /// What came of looking.
 pub struct Looked {
+    /// Whether the cluster had its secrets before.
+    pub had_secrets: bool,
     /// What has to be done.
     pub plan: Plan,
     /// The cluster as it was seen.
@@ -68,12 +83,12 @@ pub struct Looked {
 pub async fn look(
     context: &Arc<Context>,
     passphrase: &PassphraseArgs,
-    first_run: FirstRun,
-    newcomers: Newcomers,
+    asked: Asked<'_>,
     printer: Printer,
 ) -> Result<Looked, Failure> {
+    let had_secrets = context.state.has_secrets();
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
-    let outline = match newcomers {
+    let outline = match asked.newcomers {
         Newcomers::Closely => Some((assemble::outline(context)?, context.root_fingerprint()?)),
         Newcomers::AsOthers => None,
     };
@@ -89,7 +104,7 @@ pub async fn look(
         (nodes, failures, seen)
     }));
     let (secrets, manifests) = tokio::try_join!(
-        secrets(context, passphrase, first_run, printer),
+        secrets(context, passphrase, asked.first_run, printer),
         assemble::manifests(context, printer)
     )?;
     let assembled = assemble(context, &secrets.encryption_key, &program, manifests, printer).await?;
@@ -101,8 +116,9 @@ pub async fn look(
         return Err(Failure::usage(why)
             .hint("nothing was changed; make a cluster of its own, or keep the roles as they are"));
     }
-    let plan = kubezt_plan::plan(&session.desired, &session.facts, &session.assessment);
-    Ok(Looked { plan, session, seen })
+    let plan = kubezt_plan::plan_part(&session.desired, &session.facts, &session.assessment, asked.selection)
+        .map_err(|mistakes| Failure::usage(mistakes.join("\nerror: ")).hint("nothing was changed"))?;
+    Ok(Looked { had_secrets, plan, session, seen })
 }
 
 /// The operator's secrets, opened beside whatever else goes on.

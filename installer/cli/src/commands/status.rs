@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kubezt_engine::link::NodeProgram;
 use kubezt_model::node::{Read, Reading};
+use kubezt_plan::members::lost_quorum;
 use serde_json::{Value, json};
 
 use crate::args::{Output, StatusArgs};
@@ -76,6 +77,7 @@ fn trouble(session: &Session) -> String {
     let mut lines: Vec<String> = session.failures.iter().map(ToString::to_string).collect();
     if !session.assessment.api_reachable {
         lines.push("the API does not answer".to_owned());
+        lines.extend(lost_quorum(&session.desired, &session.facts));
     }
     lines.extend(session.assessment.unready.iter().cloned());
     lines.join("\nerror: ")

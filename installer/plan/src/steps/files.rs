@@ -52,9 +52,12 @@ fn difference(file: &RenderedFile, seen: Option<&FileReading>) -> Option<(&'stat
     }
 }
 
+/// What stands for the diff of a secret file, before the beginning of its digest and a parenthesis.
+pub(crate) const SECRET_DIFF: &str = "(secret; sha256 ";
+
 fn diff(file: &RenderedFile, seen: Option<&FileReading>) -> String {
     match file.sensitivity {
-        Sensitivity::Secret => format!("(secret; sha256 {})", file.digest().short()),
+        Sensitivity::Secret => format!("{SECRET_DIFF}{})", file.digest().short()),
         Sensitivity::Public => {
             let old = seen.and_then(|seen| seen.text.as_ref()).map_or("", |text| text.expose());
             let diff = TextDiff::from_lines(old, file.body.expose());

@@ -26,7 +26,7 @@ mod certificates;
 mod cluster;
 mod draft;
 mod etcd;
-mod files;
+pub(crate) mod files;
 mod host;
 mod kubelet;
 mod services;

@@ -1,13 +1,23 @@
 //! Static pods, which kubelet starts and this program only ends.
 
+use std::time::Duration;
+
 use kubezt_model::action::Condition;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
 
 use super::{Applied, wait};
 use crate::node::{NodeError, NodeRoot, processes};
 
-/// Asks the pod's process to end, which it does in its own time, and waits until kubelet has started another one.
+/// How long a process may take to end, as kubelet gives it (`terminationGracePeriodSeconds`). An API server waits for calls that
+/// its etcd, which has just been restarted as well, never answers.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Between two looks whether it has ended.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Asks the pod's process to end, ends it where it does not, and waits until kubelet has started another one.
 ///
 /// # Errors
 /// [`NodeError`] where there is no manifest, the process cannot be told to end, or no other one comes in time.
@@ -25,15 +35,31 @@ pub async fn restart(
         .filter(|process| process.arguments == command)
         .map(|process| process.pid)
         .collect();
-    for pid in &before {
+    signal(&name, &before, Signal::TERM)?;
+    let end = Instant::now() + GRACE;
+    let left = || -> Result<Vec<u32>, NodeError> {
+        let pids = processes::named(root, &name)?.into_iter().map(|process| process.pid);
+        Ok(pids.filter(|pid| before.contains(pid)).collect())
+    };
+    while Instant::now() < end && !left()?.is_empty() {
+        sleep(PAUSE).await;
+    }
+    signal(&name, &left()?, Signal::KILL)?;
+    let current = Condition::StaticPodCurrent { name, manifest };
+    wait::until_without(root, &current, before, None, seconds, progress).await?;
+    Ok(Applied::changed(true))
+}
+
+fn signal(name: &str, pids: &[u32], signal: Signal) -> Result<(), NodeError> {
+    for pid in pids {
         let Some(target) = i32::try_from(*pid).ok().and_then(Pid::from_raw) else { continue };
-        match kill_process(target, Signal::TERM) {
+        match kill_process(target, signal) {
             // It ended by itself.
             Ok(()) | Err(Errno::SRCH) => {}
-            Err(error) => return Err(NodeError::Signal { name, pid: *pid, source: error.into() }),
+            Err(error) => {
+                return Err(NodeError::Signal { name: name.to_owned(), pid: *pid, source: error.into() });
+            }
         }
     }
-    let current = Condition::StaticPodCurrent { name, manifest };
-    wait::until_without(root, &current, before, seconds, progress).await?;
-    Ok(Applied::changed(true))
+    Ok(())
 }

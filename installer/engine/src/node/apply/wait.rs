@@ -33,10 +33,11 @@ pub async fn until(
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<Applied, NodeError> {
     let before = processes_before(root, condition)?;
-    until_without(root, condition, before, seconds, progress).await
+    until_without(root, condition, before, Some(REPLACEMENT), seconds, progress).await
 }
 
-/// As [`until`], where the processes `before` are those a static pod is to be rid of.
+/// As [`until`], where the processes `before` are those a static pod is to be rid of; after `forgotten` they may be what is
+/// waited for.
 ///
 /// # Errors
 /// As [`until`].
@@ -44,14 +45,15 @@ pub(super) async fn until_without(
     root: &NodeRoot,
     condition: &Condition,
     mut before: Vec<u32>,
+    forgotten: Option<Duration>,
     seconds: u32,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<Applied, NodeError> {
     let end = Instant::now() + Duration::from_secs(u64::from(seconds));
     let mut report = Instant::now() + REPORT;
-    let replaced = Instant::now() + REPLACEMENT;
+    let start = Instant::now();
     loop {
-        if Instant::now() >= replaced {
+        if forgotten.is_some_and(|after| start.elapsed() >= after) {
             before.clear();
         }
         let last = match look(root, condition, &before).await? {
