@@ -11,9 +11,11 @@ use crate::install::{answer, call, control_plane};
 /// How long a node may take until it is back after its power was.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Milliseconds a read and a write may take beside what they take on this machine while nothing is wrong: a balancer that leaves
-/// a server, and an election of etcd.
+/// Milliseconds a read and a write may take: a balancer that leaves a server, and an election of etcd.
 const LIMITS: [(&str, u64); 2] = [("GET", 2000), ("PATCH", 5000)];
+
+/// All nodes share one machine, on which a node that boots takes the time of the others: so much longer may everything take.
+const SHARED: u64 = 2;
 
 /// Milliseconds until a loss is seen: no connection made later may fail.
 const SEEN: u64 = 2000;
@@ -36,11 +38,11 @@ pub fn one_at_a_time(world: &World) -> Result<()> {
             let heard = heard.collect::<Result<Vec<_>>>();
             off.and(heard).map(|heard| (at, heard))
         })?;
+        world.lab.switch_on(lost)?;
         for (node, calls) in others.iter().zip(&heard) {
             judge(at, calls).with_context(|| format!("{} without {}", node.name, lost.name))?;
             nothing_is_lost(world, node, calls)?;
         }
-        world.lab.switch_on(lost)?;
         is_back(world, lost)?;
     }
     as_wanted(world)
@@ -115,13 +117,15 @@ fn judge(lost: u64, calls: &[Call]) -> Result<()> {
             let when = call.began as i64 - lost as i64;
             let described = format!("a {method} {when} ms after the loss took {} ms", call.took());
             if call.is_answered() {
-                ensure!(call.took() <= limit + usual, "{described}, usual are {usual} ms");
+                ensure!(call.took() <= limit * SHARED + usual, "{described}, usual are {usual} ms");
             } else {
-                ensure!(call.began < lost + SEEN, "{described} and failed: {}", call.status);
+                ensure!(call.began < lost + SEEN * SHARED, "{described} and failed: {}", call.status);
             }
         }
-        let after = of_kind().filter(|call| call.began > lost && call.is_answered()).count();
-        ensure!(after >= 5, "only {after} {method}s were answered after the loss");
+        let after: Vec<u64> =
+            of_kind().filter(|call| call.began > lost && call.is_answered()).map(Call::took).collect();
+        ensure!(after.len() >= 5, "only {} {method}s were answered after the loss", after.len());
+        println!("  {method}: {usual} ms at most before, {:?} ms after", after.iter().max());
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ const PORT: u16 = 8080;
 
 /// How long a namespace may lack its default service account. A controller manager that was just replaced first waits
 /// until the lease of the one before has run out, 15 s and some tries.
-const YOUNG_NAMESPACE: Duration = Duration::from_secs(60);
+const YOUNG_NAMESPACE: Duration = Duration::from_secs(120);
 
 /// A namespace of one probe run.
 pub struct Ground<'a> {

@@ -3,11 +3,13 @@
 //! One connection a server stays open. The server's answers to pings tell within two seconds when it hangs or its node is gone;
 //! they cost it nothing and leave no audit record. Whether it is ready it is asked less often, because that leaves one.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kubezt_model::SecretText;
@@ -27,8 +29,12 @@ const CONNECT: Duration = Duration::from_secs(1);
 const READY: Duration = Duration::from_secs(2);
 /// How often it is asked.
 const READY_EVERY: Duration = Duration::from_secs(10);
-/// How long to wait before a server that failed is asked again.
+/// How long to wait before a server that failed, or that has just started, is asked again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Bytes of an answer that are looked at; it lists some dozens of checks.
+const ANSWER: usize = 16 << 10;
+/// Checks of `/readyz` without which a server answers nothing. Others fail while it starts.
+const VITAL: [&str; 2] = ["[-]etcd", "[-]shutdown"];
 
 /// What the balancer shows and trusts when it asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +55,19 @@ enum End {
     Silence,
     /// It closed the connection, or refuses connections.
     Closed,
-    /// It says that it is not ready, or is not who it should be.
+    /// It says that it would not answer.
     NotReady,
+    /// It does not tell: it has just started, does not know who asks, or is not known to who asks.
+    Unclear,
+}
+
+/// What the server says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Ready,
+    NotReady,
+    Starts,
+    Refuses,
 }
 
 /// Asks until it is dropped.
@@ -60,6 +77,7 @@ pub async fn follow(server: Arc<Server>, health: Health) {
             End::Silence => server.is_lost(),
             End::Closed => server.is(State::Gone),
             End::NotReady => server.is(State::NotReady),
+            End::Unclear => server.is(State::Unknown),
         }
         sleep(AGAIN).await;
     }
@@ -67,7 +85,7 @@ pub async fn follow(server: Arc<Server>, health: Health) {
 
 /// One connection, from its start to its end. The pair is read each time, because it is renewed.
 async fn ask(server: &Server, health: &Health) -> End {
-    let Some(config) = tls(health) else { return End::NotReady };
+    let Some(config) = tls(health) else { return End::Unclear };
     let stream = match timeout(CONNECT, TcpStream::connect(server.address)).await {
         Err(_) => return End::Silence,
         Ok(Err(_)) => return End::Closed,
@@ -77,7 +95,9 @@ async fn ask(server: &Server, health: &Health) -> End {
     let name = ServerName::from(server.address.ip());
     let stream = match timeout(CONNECT, connector.connect(name, stream)).await {
         Err(_) => return End::Silence,
-        Ok(Err(_)) => return End::NotReady,
+        // Its certificate is for its clients to judge.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => return End::Unclear,
+        Ok(Err(_)) => return End::Closed,
         Ok(Ok(stream)) => stream,
     };
     let handshake = http2::Builder::new(TokioExecutor::new())
@@ -91,8 +111,14 @@ async fn ask(server: &Server, health: &Health) -> End {
     let readiness = async {
         loop {
             match timeout(READY, ready(&mut requests, server)).await {
-                Ok(Some(StatusCode::OK)) => server.is(State::Ready),
-                Ok(Some(_)) | Err(_) => return End::NotReady,
+                Ok(Some(Answer::Ready)) => server.is(State::Ready),
+                Ok(Some(Answer::NotReady)) | Err(_) => return End::NotReady,
+                Ok(Some(Answer::Starts)) => return End::Unclear,
+                Ok(Some(Answer::Refuses)) => {
+                    server.is(State::Unknown);
+                    sleep(READY_EVERY).await;
+                    return End::Unclear;
+                }
                 // The connection's own end says why.
                 Ok(None) => std::future::pending().await,
             }
@@ -120,9 +146,17 @@ fn is_keep_alive(error: &hyper::Error) -> bool {
     false
 }
 
-async fn ready(requests: &mut http2::SendRequest<String>, server: &Server) -> Option<StatusCode> {
+async fn ready(requests: &mut http2::SendRequest<String>, server: &Server) -> Option<Answer> {
     let request = Request::get(format!("https://{}/readyz", server.address)).body(String::new()).ok()?;
-    requests.send_request(request).await.ok().map(|answer| answer.status())
+    let answer = requests.send_request(request).await.ok()?;
+    match answer.status() {
+        StatusCode::OK => return Some(Answer::Ready),
+        status if !status.is_server_error() => return Some(Answer::Refuses),
+        _ => {}
+    }
+    let checks = Limited::new(answer.into_body(), ANSWER).collect().await.ok()?.to_bytes();
+    let fails = |check: &&str| String::from_utf8_lossy(&checks).lines().any(|line| line.starts_with(check));
+    Some(if VITAL.iter().any(fails) { Answer::NotReady } else { Answer::Starts })
 }
 
 fn tls(health: &Health) -> Option<rustls::ClientConfig> {
@@ -204,7 +238,12 @@ mod tests {
 
         /// Serves `/readyz` with this status to clients of this authority, on one connection at a time, until `hangs`: then
         /// the connection stays open and nobody reads from it.
-        async fn serve(&self, listener: TcpListener, status: StatusCode, mut hangs: watch::Receiver<bool>) {
+        async fn serve(
+            &self,
+            listener: TcpListener,
+            (status, checks): (StatusCode, &'static str),
+            mut hangs: watch::Receiver<bool>,
+        ) {
             let (chain, key) = self.leaf(Usage::Server);
             let mut roots = rustls::RootCertStore::empty();
             roots.add(CertificateDer::from_pem_slice(self.root_pem.as_bytes()).unwrap()).unwrap();
@@ -229,7 +268,7 @@ mod tests {
                 let Ok(stream) = acceptor.accept(stream).await else { continue };
                 let answer = service_fn(|request: Request<Incoming>| async move {
                     assert_eq!(request.uri().path(), "/readyz");
-                    let mut answer = Response::new(String::new());
+                    let mut answer = Response::new(checks.to_owned());
                     *answer.status_mut() = status;
                     Ok::<_, Infallible>(answer)
                 });
@@ -269,26 +308,31 @@ mod tests {
         };
         tokio::select! {
             () = test => {}
-            () = pki.serve(listener, StatusCode::OK, hangs.subscribe()) => {}
+            () = pki.serve(listener, (StatusCode::OK, "ok"), hangs.subscribe()) => {}
             () = follow(Arc::clone(&server), pki.health(folder.path())) => {}
         }
     }
 
     #[tokio::test]
-    async fn a_server_that_is_not_ready_or_is_another_one_is_not_used() {
-        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    async fn only_a_server_that_would_not_answer_is_not_used() {
+        const FAILS: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
         let (pki, stranger) = (Pki::new(), Pki::new());
-        for (asking, status) in [
-            (pki.health(folders[0].path()), StatusCode::INTERNAL_SERVER_ERROR),
-            (stranger.health(folders[1].path()), StatusCode::OK),
+        for (asking, answer, wanted) in [
+            (&pki, (FAILS, "[+]ping ok\n[-]etcd failed: reason withheld\n"), State::NotReady),
+            (&pki, (FAILS, "[+]ping ok\n[-]shutdown failed: reason withheld\n"), State::NotReady),
+            (&pki, (FAILS, "[+]etcd ok\n[-]poststarthook/rbac/bootstrap-roles failed\n"), State::Unknown),
+            (&pki, (StatusCode::FORBIDDEN, ""), State::Unknown),
+            (&stranger, (StatusCode::OK, "ok"), State::Unknown),
         ] {
+            let folder = tempfile::tempdir().unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let server = Server::new(listener.local_addr().unwrap());
+            server.is(State::Gone);
             let hangs = watch::Sender::new(false);
             tokio::select! {
-                () = becomes(&server, State::NotReady) => {}
-                () = pki.serve(listener, status, hangs.subscribe()) => {}
-                () = follow(Arc::clone(&server), asking) => {}
+                () = becomes(&server, wanted) => {}
+                () = pki.serve(listener, answer, hangs.subscribe()) => {}
+                () = follow(Arc::clone(&server), asking.health(folder.path())) => {}
             }
         }
     }

@@ -45,7 +45,7 @@ pub struct Configuration {
     pub listen: SocketAddr,
     /// API servers. Of those that are ready, the one with the fewest connections takes the next.
     pub servers: Vec<SocketAddr>,
-    /// How they are asked whether they are ready. A single server is not asked: there is no other to go to.
+    /// How they are asked whether they are ready.
     pub health: Health,
 }
 
@@ -133,10 +133,8 @@ impl Pool {
             .map(|address| before.remove(address).unwrap_or_else(|| Server::new(*address)))
             .collect();
         self.asking = JoinSet::new();
-        if servers.len() > 1 {
-            for server in &servers {
-                self.asking.spawn(health::follow(Arc::clone(server), configuration.health.clone()));
-            }
+        for server in &servers {
+            self.asking.spawn(health::follow(Arc::clone(server), configuration.health.clone()));
         }
         self.servers.send_replace(servers);
         for gone in before.values() {

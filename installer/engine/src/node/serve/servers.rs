@@ -21,9 +21,9 @@ const HEDGE: Duration = Duration::from_millis(250);
 pub enum State {
     /// It says so itself.
     Ready,
-    /// Nobody has asked yet.
+    /// Nobody has asked yet, it has just started, or it does not tell.
     Unknown,
-    /// It answers, and takes no requests: it starts, it ends, or it has no etcd.
+    /// It answers, and would keep a request without ever answering it: it has no etcd, or it ends.
     NotReady,
     /// It does not answer.
     Gone,
@@ -99,10 +99,13 @@ impl Drop for Upstream {
 }
 
 /// Connects to the server that is readiest and has the fewest connections; the next one is tried as well where a server does not
-/// accept at once, and whoever accepts first is taken. Servers that are not known to be ready come last, never never: a
-/// client's own error says more than none.
+/// accept at once, and whoever accepts first is taken.
+///
+/// Servers that would not answer are not tried even where there is no other. A kubelet that waits for an answer starts no
+/// static pod meanwhile, so members of etcd that come back would wait for an API that waits for them.
 pub async fn connect(servers: &[Arc<Server>]) -> Option<Upstream> {
-    let mut order: Vec<&Arc<Server>> = servers.iter().collect();
+    let usable = |server: &&Arc<Server>| server.state() <= State::Unknown;
+    let mut order: Vec<&Arc<Server>> = servers.iter().filter(usable).collect();
     order.sort_by_key(|server| (server.state(), server.connections.load(Ordering::Relaxed)));
     let mut waiting = order.into_iter();
     let mut attempts = FuturesUnordered::new();
@@ -151,6 +154,8 @@ mod tests {
         first.is(State::NotReady);
         assert_eq!(connect(&servers).await.unwrap().server.address, second.address);
         second.is(State::Gone);
+        assert!(connect(&servers).await.is_none());
+        first.is(State::Unknown);
         assert_eq!(connect(&servers).await.unwrap().server.address, first.address);
     }
 
