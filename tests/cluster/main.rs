@@ -4,6 +4,7 @@
 //! earlier ones made. A story that cannot start because the cluster is missing fails, it does not pass.
 
 mod access;
+mod approved;
 mod baseline;
 mod certificates;
 mod converged;
@@ -38,6 +39,7 @@ const STORIES: &[(&str, Story)] = &[
     ("plan_after_install_is_empty", converged::plan_is_empty),
     ("a_second_install_changes_and_restarts_nothing", converged::second_install),
     ("a_change_in_the_api_shows_in_the_plan", converged::api_drift),
+    ("an_approved_plan_is_what_is_done", approved::plan_is_what_is_done),
     ("nodes_are_reached_as_root_and_by_an_agent", access::root_and_agent),
     ("renewal_under_load_fails_no_request", certificates::renewal_under_load),
     ("planted_secrets_are_nowhere", secrets::nowhere),

@@ -1,7 +1,7 @@
 //! Control-plane nodes that are lost and come back.
 
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use kubezt_tests::{Node, World};
@@ -122,10 +122,8 @@ fn judge(lost: u64, calls: &[Call]) -> Result<()> {
                 ensure!(call.began < lost + SEEN * SHARED, "{described} and failed: {}", call.status);
             }
         }
-        let after: Vec<u64> =
-            of_kind().filter(|call| call.began > lost && call.is_answered()).map(Call::took).collect();
-        ensure!(after.len() >= 5, "only {} {method}s were answered after the loss", after.len());
-        println!("  {method}: {usual} ms at most before, {:?} ms after", after.iter().max());
+        let after = of_kind().filter(|call| call.began > lost && call.is_answered()).count();
+        ensure!(after >= 5, "only {after} {method}s were answered after the loss");
     }
     Ok(())
 }
@@ -170,7 +168,7 @@ const KUBELET: &str =
     "-cert /var/lib/kubelet/pki/kubelet-client.crt -key /var/lib/kubelet/pki/kubelet-client.key";
 
 fn now() -> Result<u64> {
-    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+    Ok(u64::try_from(jiff::Timestamp::now().as_millisecond())?)
 }
 
 fn is_back(world: &World, node: &Node) -> Result<()> {

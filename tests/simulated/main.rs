@@ -20,6 +20,7 @@ use kubezt_model::desired::{Desired, DesiredNode, Sensitivity};
 use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::plan::{Plan, StepId};
 use kubezt_model::{Mode, NodeName, Owner, SecretText, yaml};
+use kubezt_plan::{Selection, Ticket};
 use proptest::prelude::*;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,10 @@ fn assert_complete(world: &World, outcome: &Outcome, what: &str) {
 fn an_install_converges_and_a_second_one_does_nothing() {
     for profile in cluster::PROFILES {
         let world = bare(cluster::desired(profile, 2));
+        let due = plan(&world);
+        let ticket = Ticket::of(&due, &Selection::default(), true);
+        let ticket = Ticket::parse(&serde_json::to_string(&ticket).unwrap()).unwrap();
+        assert_eq!(ticket.exceeded_by(&due, true), Vec::<String>::new(), "{profile}");
         assert_complete(&world, &install(&world), profile);
         let (end, restarts) = (EndState::of(&world), world.restarts());
         assert_eq!(restarts, 0, "{profile}: a first install starts units and restarts none");
