@@ -1,6 +1,6 @@
 //! Whether an API server is there and ready, asked by somebody it knows.
 //!
-//! One connection a server stays open. The server's answers to pings tell within two seconds when it hangs or its node is gone;
+//! One connection a server stays open. The server's answers to pings tell within four seconds when it hangs or its node is gone;
 //! they cost it nothing and leave no audit record. Whether it is ready it is asked less often, because that leaves one.
 
 use std::io;
@@ -21,12 +21,14 @@ use tokio::time::{sleep, timeout};
 use super::servers::{Server, State};
 use crate::api::{self, Credential};
 
-/// How often the server is pinged, and how long its answer may take.
+/// How often the server is pinged.
 const PING: Duration = Duration::from_secs(1);
+/// How long its answer may take. A machine that is short of processors takes a second or two, and must not lose its clients for that.
+const PONG: Duration = Duration::from_secs(3);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(1);
-/// How long the answer to `/readyz` may take; it asks etcd.
-const READY: Duration = Duration::from_secs(2);
+/// How long the answer to `/readyz` may take; it asks etcd, for two seconds at most.
+const READY: Duration = Duration::from_secs(10);
 /// How often it is asked.
 const READY_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait before a server that failed, or that has just started, is asked again.
@@ -103,7 +105,7 @@ async fn ask(server: &Server, health: &Health) -> End {
     let handshake = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
+        .keep_alive_timeout(PONG)
         .keep_alive_while_idle(true)
         .handshake::<_, String>(TokioIo::new(stream));
     let Ok((mut requests, connection)) = handshake.await else { return End::Closed };
