@@ -167,7 +167,7 @@ fn a_lost_quorum_is_named() {
     assert_eq!(lost(&facts), None);
     facts.values_mut().for_each(|facts| drop(facts.readings.remove(&Read::EtcdMembers)));
     assert_eq!(lost(&facts), None, "all run, so something else is wrong");
-    let [first, second, third] = ["cp1", "cp2", "cp3"].map(|name| name.parse::<NodeName>().unwrap());
+    let [second, third] = ["cp2", "cp3"].map(|name| name.parse::<NodeName>().unwrap());
     facts.remove(&third);
     assert_eq!(lost(&facts), None);
     let process = Read::Process { name: "etcd".to_owned() };
@@ -175,8 +175,6 @@ fn a_lost_quorum_is_named() {
     let said = lost(&facts).unwrap();
     assert!(said.contains("1 of its 3 members run (cp1) and 2 are needed"), "{said}");
     assert!(said.contains("1 more of cp2, cp3"), "{said}");
-    facts.remove(&first);
-    assert_eq!(lost(&facts), None, "nobody who was reached knows of an etcd");
 }
 
 #[test]
