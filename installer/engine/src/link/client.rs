@@ -78,6 +78,10 @@ impl Shared {
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn has_ended(&self) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn end(&self, why: String) {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
         // Whoever waits for an answer sees its channel close.
@@ -152,7 +156,13 @@ impl NodeLink {
             stderr,
         });
         let (said_hello, hello) = oneshot::channel();
-        let reading = tokio::spawn(read(reader, Arc::clone(&shared), said_hello));
+        // Without answers there is nothing to write for. A writer that waits for room in a connection that is lost would wait for
+        // ever, and whoever waits for it.
+        let (stop_writing, ended) = (writing.abort_handle(), Arc::clone(&shared));
+        let reading = tokio::spawn(async move {
+            read(reader, ended, said_hello).await;
+            stop_writing.abort();
+        });
         let tasks = [reading, writing];
         let hello_out = Request::Hello(OperatorHello { protocol: PROTOCOL, operator: operator.to_owned() });
         let _ = writer.message(0, &hello_out).await.map_err(wrap)?;
@@ -288,7 +298,7 @@ impl NodeLink {
             source,
         })?;
         // The reader clears the exchanges when the stream ends; one that was opened after that would wait for ever.
-        if sent.is_err() || self.tasks[0].is_finished() {
+        if sent.is_err() || self.shared.has_ended() {
             return Err(closed(&self.node, doing, &self.shared));
         }
         Ok(exchange)

@@ -93,13 +93,19 @@ struct Node {
     root: NodeRoot,
     frames: FrameWriter,
     operator: OnceCell<String>,
-    /// The node's lock, from the first list of actions until the link ends.
+    /// The node's lock, from the first blob or list of actions until the link ends.
     lock: OnceCell<NodeLock>,
     /// What listens for a moment; at most until the link ends.
     listeners: Mutex<Listeners>,
 }
 
 impl Node {
+    /// Takes the node's lock, where this link does not have it yet.
+    async fn locked(&self) -> Result<(), NodeError> {
+        let operator = self.operator.get().map_or("unknown", String::as_str);
+        self.lock.get_or_try_init(|| NodeLock::take(&self.root, operator)).await.map(drop)
+    }
+
     /// A link that takes no more needs no answer.
     async fn send(&self, exchange: u32, reply: Reply) {
         if let Err(error) = self.frames.message(exchange, &reply).await {
@@ -224,6 +230,8 @@ async fn receive(
     waiting: &AtomicU64,
 ) -> Result<(), NodeError> {
     let internal = |error: tokio::task::JoinError| NodeError::Internal(error.to_string());
+    // The node side of a connection that was just lost still takes what had come, and may make the same blob visible meanwhile.
+    node.locked().await?;
     let store = BlobStore::of(&node.root);
     let mut receiving =
         tokio::task::spawn_blocking(move || store.receive(header)).await.map_err(internal)??;
@@ -255,8 +263,7 @@ async fn receive(
 /// Applies actions in order under the node's lock, and stops at the first that fails. Lists that the operator sends side
 /// by side are applied side by side: they are steps of a plan that do not need each other.
 async fn apply_all(node: &Arc<Node>, exchange: u32, actions: Vec<Action>) -> Result<(), NodeError> {
-    let operator = node.operator.get().map_or("unknown", String::as_str);
-    node.lock.get_or_try_init(|| NodeLock::take(&node.root, operator)).await?;
+    node.locked().await?;
     // Progress comes from within synchronous calls; a task of its own sends it in order.
     let (events, mut queue) = unbounded_channel();
     let sender = {

@@ -175,6 +175,32 @@ async fn a_cut_transfer_goes_on_where_it_stopped() {
     assert_eq!(node.stored(), [source.digest.to_string()]);
 }
 
+/// A connection that is lost may still take bytes to wait for room that never comes.
+#[tokio::test]
+async fn a_sender_notices_that_nobody_answers_any_more() {
+    let node = Fixture::new();
+    let source = node.blob(20 << 20);
+    let (answers, to_operator) = duplex(64 << 10);
+    let (to_node, requests) = duplex(64 << 10);
+    let pipe = tokio::spawn(async move {
+        let (mut requests, mut to_operator) = (requests, to_operator);
+        let (mut from_node, mut to_node) = tokio::io::split(node.node());
+        let forward = async {
+            let _ = tokio::io::copy(&mut (&mut requests).take(4 << 20), &mut to_node).await;
+        };
+        tokio::select! { () = forward => {}, _ = tokio::io::copy(&mut from_node, &mut to_operator) => {} }
+        drop(to_operator);
+        // Nobody reads what is written to it, and nobody closes it.
+        requests
+    });
+    let link = NodeLink::connect("n1", tokio::io::join(answers, to_node), "tester@host").await.unwrap();
+    let blob = missing(&link, source.digest).await;
+    let sending = link.put_blob(&source, blob, Compression::None, |_| {});
+    let error = timeout(Duration::from_secs(20), sending).await.unwrap().unwrap_err();
+    assert!(matches!(error, LinkError::Closed { .. }), "{error}");
+    drop(pipe.await.unwrap());
+}
+
 #[tokio::test]
 async fn an_exchange_that_waits_holds_up_nobody() {
     let node = Fixture::new();
