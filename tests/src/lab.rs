@@ -146,7 +146,7 @@ impl Lab {
     fn ssh(&self, node: &Node) -> Command {
         let mut command = Command::new("ssh");
         command
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-i"])
+            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-i"])
             .arg(&self.identity)
             .arg("-o")
             .arg(format!("UserKnownHostsFile={}", self.path("known_hosts").display()))
