@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use kubezt_tests::{Node, World};
+use kubezt_tests::{Kubezt, Node, World};
 
 use crate::install::{answer, call, control_plane};
 
@@ -45,7 +45,7 @@ pub fn one_at_a_time(world: &World) -> Result<()> {
         }
         is_back(world, lost)?;
     }
-    as_wanted(world)
+    as_wanted(&world.kubezt)
 }
 
 /// Two at once are too many: that is said, and one that comes back is enough.
@@ -64,7 +64,7 @@ pub fn two_at_once(world: &World) -> Result<()> {
     ensure!(status.stdout.contains("the API answers"), "with one back:\n{}", status.stdout);
     world.lab.switch_on(&lost[1])?;
     is_back(world, &lost[1])?;
-    as_wanted(world)
+    as_wanted(&world.kubezt)
 }
 
 /// One call of a client: when it began and ended, on the clock that all nodes of a lab share, in milliseconds.
@@ -180,9 +180,10 @@ fn is_back(world: &World, node: &Node) -> Result<()> {
     })
 }
 
-fn as_wanted(world: &World) -> Result<()> {
+/// Nothing is left to do, once everything that was replaced runs.
+pub fn as_wanted(kubezt: &Kubezt) -> Result<()> {
     eventually("the cluster is as wanted", || {
-        let run = world.kubezt.run("plan", &["--exit-code", "--summary"])?;
+        let run = kubezt.run("plan", &["--exit-code", "--summary"])?;
         ensure!(run.code == 0, "exit code {}:\n{}", run.code, run.stdout);
         Ok(())
     })

@@ -5,6 +5,7 @@ use fs_err as fs;
 use kubezt_tests::{Kubezt, World};
 
 use crate::install::{control_plane, etcdctl};
+use crate::losses::as_wanted;
 
 /// Something that is written when there are three, and must be there ever after.
 const WITNESS: &str = "story-witness";
@@ -78,8 +79,7 @@ pub fn one_to_three(world: &World) -> Result<()> {
 
 /// Nothing is left to do, and nothing was lost.
 fn whole(world: &World, kubezt: &Kubezt) -> Result<()> {
-    let run = kubezt.run("plan", &["--exit-code", "--summary"])?;
-    ensure!(run.code == 0, "exit code {}:\n{}", run.code, run.stdout);
+    as_wanted(kubezt)?;
     let witness =
         world.kubectl(&format!("-n default get configmap {WITNESS} --output jsonpath={{.data.is}}"))?;
     ensure!(witness.trim() == "there", "it is lost: {witness:?}");
