@@ -92,9 +92,9 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
 
 /// Reads a plan that somebody approved.
 fn approved(path: &Path) -> Result<(&Path, Ticket), Failure> {
-    let refuse = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
     let text = fs_err::read_to_string(path).map_err(Failure::usage)?;
-    Ok((path, Ticket::parse(&text).map_err(|error| refuse(&error))?))
+    let refuse = |error| Failure::usage(format!("{}: {error}", path.display()));
+    Ticket::parse(&text).map(|ticket| (path, ticket)).map_err(refuse)
 }
 
 /// Does nothing that was not approved.

@@ -129,23 +129,12 @@ async fn ask(server: &Server, health: &Health) -> End {
     };
     tokio::select! {
         ended = &mut connection => match ended {
-            Err(error) if error.is_timeout() || is_keep_alive(&error) => End::Silence,
+            // A ping without an answer.
+            Err(error) if error.is_timeout() => End::Silence,
             _ => End::Closed,
         },
         end = readiness => end,
     }
-}
-
-/// hyper reports a ping without an answer as a timeout below its own error.
-fn is_keep_alive(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 async fn ready(requests: &mut http2::SendRequest<String>, server: &Server) -> Option<Answer> {
