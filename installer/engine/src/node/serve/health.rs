@@ -16,7 +16,7 @@ use kubezt_model::SecretText;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::servers::{Server, State};
 use crate::api::{self, Credential};
@@ -35,8 +35,12 @@ const READY_EVERY: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(500);
 /// Bytes of an answer that are looked at; it lists some dozens of checks.
 const ANSWER: usize = 16 << 10;
-/// Checks of `/readyz` without which a server answers nothing. Others fail while it starts.
-const VITAL: [&str; 2] = ["[-]etcd", "[-]shutdown"];
+/// Failed checks of `/readyz` with which a server answers nothing. Others fail while it starts.
+const WITHOUT_ETCD: &str = "[-]etcd";
+const ENDS: &str = "[-]shutdown";
+/// How long a server may be without etcd until its connections end. An election takes a second or two, and each connection that
+/// ends is one more that begins elsewhere.
+const ELECTION: Duration = Duration::from_secs(5);
 
 /// What the balancer shows and trusts when it asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +63,9 @@ enum End {
     Closed,
     /// It says that it would not answer.
     NotReady,
+    /// It says that it has no etcd. Most requests it has would be kept for minutes, and a client does not ask elsewhere while its
+    /// connection lasts.
+    WithoutEtcd,
     /// It does not tell: it has just started, does not know who asks, or is not known to who asks.
     Unclear,
 }
@@ -67,19 +74,27 @@ enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Ready,
-    NotReady,
+    WithoutEtcd,
+    Ends,
     Starts,
     Refuses,
 }
 
 /// Asks until it is dropped.
 pub async fn follow(server: Arc<Server>, health: Health) {
+    let mut without_etcd: Option<Instant> = None;
     loop {
-        match ask(&server, &health).await {
+        let end = ask(&server, &health).await;
+        match end {
             End::Silence => server.is_lost(),
             End::Closed => server.is(State::Gone),
-            End::NotReady => server.is(State::NotReady),
+            End::NotReady | End::WithoutEtcd => server.is(State::NotReady),
             End::Unclear => server.is(State::Unknown),
+        }
+        if end != End::WithoutEtcd {
+            without_etcd = None;
+        } else if without_etcd.get_or_insert_with(Instant::now).elapsed() >= ELECTION {
+            server.end_connections();
         }
         sleep(AGAIN).await;
     }
@@ -114,7 +129,8 @@ async fn ask(server: &Server, health: &Health) -> End {
         loop {
             match timeout(READY, ready(&mut requests, server)).await {
                 Ok(Some(Answer::Ready)) => server.is(State::Ready),
-                Ok(Some(Answer::NotReady)) | Err(_) => return End::NotReady,
+                Ok(Some(Answer::WithoutEtcd)) => return End::WithoutEtcd,
+                Ok(Some(Answer::Ends)) | Err(_) => return End::NotReady,
                 Ok(Some(Answer::Starts)) => return End::Unclear,
                 Ok(Some(Answer::Refuses)) => {
                     server.is(State::Unknown);
@@ -146,8 +162,13 @@ async fn ready(requests: &mut http2::SendRequest<String>, server: &Server) -> Op
         _ => {}
     }
     let checks = Limited::new(answer.into_body(), ANSWER).collect().await.ok()?.to_bytes();
-    let fails = |check: &&str| String::from_utf8_lossy(&checks).lines().any(|line| line.starts_with(check));
-    Some(if VITAL.iter().any(fails) { Answer::NotReady } else { Answer::Starts })
+    let checks = String::from_utf8_lossy(&checks);
+    let has = |failed: &str| checks.lines().any(|line| line.starts_with(failed));
+    Some(match () {
+        () if has(ENDS) => Answer::Ends,
+        () if has(WITHOUT_ETCD) => Answer::WithoutEtcd,
+        () => Answer::Starts,
+    })
 }
 
 fn tls(health: &Health) -> Option<rustls::ClientConfig> {
@@ -256,7 +277,9 @@ mod tests {
             let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                // Whoever says nothing must not keep the others waiting.
+                let accepted = timeout(Duration::from_millis(200), acceptor.accept(stream)).await;
+                let Ok(Ok(stream)) = accepted else { continue };
                 let answer = service_fn(|request: Request<Incoming>| async move {
                     assert_eq!(request.uri().path(), "/readyz");
                     let mut answer = Response::new(checks.to_owned());
@@ -325,6 +348,27 @@ mod tests {
                 () = pki.serve(listener, answer, hangs.subscribe()) => {}
                 () = follow(Arc::clone(&server), asking.health(folder.path())) => {}
             }
+        }
+    }
+
+    /// kubelet asks for its node before it starts the first static pod, and waits: a connection made before the server was first
+    /// asked would keep the member of etcd from coming back.
+    #[tokio::test]
+    async fn connections_to_a_server_that_stays_without_etcd_end() {
+        let (pki, folder) = (Pki::new(), tempfile::tempdir().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::new(listener.local_addr().unwrap());
+        let hangs = watch::Sender::new(false);
+        let answer = (StatusCode::INTERNAL_SERVER_ERROR, "[-]etcd failed: reason withheld\n");
+        let test = async {
+            let mut upstream = super::super::servers::connect(&[Arc::clone(&server)]).await.unwrap();
+            becomes(&server, State::NotReady).await;
+            timeout(ELECTION * 4, upstream.parts().1).await.unwrap();
+        };
+        tokio::select! {
+            () = test => {}
+            () = pki.serve(listener, answer, hangs.subscribe()) => {}
+            () = follow(Arc::clone(&server), pki.health(folder.path())) => {}
         }
     }
 

@@ -61,9 +61,14 @@ impl Server {
         self.state.send_replace(state);
     }
 
-    /// It was lost without a word: whoever is connected to it would wait for an answer for minutes.
+    /// It was lost without a word.
     pub fn is_lost(&self) {
         self.is(State::Gone);
+        self.end_connections();
+    }
+
+    /// Whoever is connected to it would wait for an answer for minutes, and finds another server now.
+    pub fn end_connections(&self) {
         self.lost.send_replace(());
     }
 
