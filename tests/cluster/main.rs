@@ -11,6 +11,7 @@ mod converged;
 mod install;
 mod killed;
 mod preflight;
+mod profiles;
 mod refusals;
 mod secrets;
 mod tampering;
@@ -47,6 +48,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_corrupted_blob_is_not_used", refusals::corrupted_blob),
     ("a_killed_install_is_resumed", killed::resumed),
     ("baseline_from_bare_nodes_is_ready_and_verified", baseline::baseline),
+    ("one_install_takes_the_cluster_from_profile_to_profile", profiles::switching),
 ];
 
 fn main() -> ExitCode {

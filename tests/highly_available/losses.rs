@@ -184,7 +184,7 @@ fn is_back(world: &World, node: &Node) -> Result<()> {
 pub fn as_wanted(kubezt: &Kubezt) -> Result<()> {
     eventually("the cluster is as wanted", || {
         let run = kubezt.run("plan", &["--exit-code", "--summary"])?;
-        ensure!(run.code == 0, "exit code {}:\n{}", run.code, run.stdout);
+        ensure!(run.code == 0, "exit code {}:\n{}\n{}", run.code, run.stdout, run.stderr);
         Ok(())
     })
 }
