@@ -10,6 +10,7 @@ mod certificates;
 mod converged;
 mod install;
 mod killed;
+mod operators;
 mod preflight;
 mod profiles;
 mod refusals;
@@ -40,6 +41,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_second_install_changes_and_restarts_nothing", converged::second_install),
     ("a_change_in_the_api_shows_in_the_plan", converged::api_drift),
     ("an_approved_plan_is_what_is_done", approved::plan_is_what_is_done),
+    ("two_operators_do_not_change_a_node_at_once", operators::two_at_once),
     ("nodes_are_reached_as_root_and_by_an_agent", access::root_and_agent),
     ("renewal_under_load_fails_no_request", certificates::renewal_under_load),
     ("planted_secrets_are_nowhere", secrets::nowhere),

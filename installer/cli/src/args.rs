@@ -38,6 +38,8 @@ pub enum Command {
     Certs(CertsArgs),
     /// Show nodes, components and certificates of the running cluster
     Status(StatusArgs),
+    /// List the runs that changed the cluster, or show one of them
+    Journal(JournalArgs),
     /// Write a kubeconfig with a short-lived credential under a name
     Kubeconfig(KubeconfigArgs),
     /// Obtain components and images ahead of an install
@@ -148,6 +150,9 @@ pub struct InstallArgs {
     /// Do what this plan says, as `kubezt plan -o json` wrote it, and nothing else; where more is due by now, do nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "skip", "nodes"])]
     pub plan: Option<PathBuf>,
+    /// Where another operator is at work, end that run first; what it did is kept
+    #[arg(long)]
+    pub take_over: bool,
     /// Leave out the verification at the end
     #[arg(long)]
     pub no_verify: bool,
@@ -170,6 +175,21 @@ pub struct VerifyArgs {
     /// Show passed requirements as well
     #[arg(long)]
     pub all: bool,
+}
+
+/// `journal`
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// The run, as the list names it
+    pub run: Option<String>,
+    /// Draw where the run's time went, as SVG on standard output
+    #[arg(long, requires = "run")]
+    pub svg: bool,
+    /// Read what this control-plane node keeps, which holds the runs of all operators, in place of what is kept here
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
 }
 
 /// `render`

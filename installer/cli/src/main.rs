@@ -82,6 +82,7 @@ async fn run(cli: Cli, printer: Printer) -> Result<(), Failure> {
         Command::Explain(arguments) => commands::explain::run(&arguments, printer),
         Command::Certs(arguments) => commands::certs::run(arguments, printer).await,
         Command::Status(arguments) => commands::status::run(arguments, printer).await,
+        Command::Journal(arguments) => commands::journal::run(arguments, printer).await,
         Command::Kubeconfig(arguments) => commands::kubeconfig::run(arguments, printer).await,
         Command::Images(arguments) => commands::images::run(arguments, printer).await,
         Command::Version => commands::version::run(printer),

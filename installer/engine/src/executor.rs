@@ -13,6 +13,8 @@ use kubezt_model::plan::{Disruption, Plan, Step, StepId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::link::session::operator_name;
+
 /// Where events go: bars, lines, JSON and the journal.
 pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
 
@@ -45,7 +47,7 @@ impl Outcome {
 /// Runs the plan to its end.
 pub async fn run<F: Fleet>(plan: &Plan, fleet: Arc<F>, sink: Sink, cancel: CancellationToken) -> Outcome {
     let began = Instant::now();
-    sink(Event::RunStarted { steps: plan.steps.len() });
+    sink(Event::RunStarted { steps: plan.steps.len(), operator: operator_name() });
     let mut state = State::new(plan);
     let mut running: JoinSet<(usize, Instant, Result<usize, String>)> = JoinSet::new();
     loop {

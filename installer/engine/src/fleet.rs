@@ -99,6 +99,18 @@ impl RemoteFleet {
             .map_err(|error| error.to_string())
     }
 
+    /// Keeps lines of a run's journal on the control plane, where they outlive the operator's machine; on every node where none of
+    /// it was reached. A node that cannot keep them must not stop a run.
+    pub async fn keep_journal(&self, run: &str, lines: &str) {
+        let control_plane = self.desired.cluster.control_plane().map(|node| &node.name);
+        let mut keepers: Vec<&NodeName> = control_plane.filter(|node| self.nodes.reaches(node)).collect();
+        if keepers.is_empty() {
+            keepers = self.nodes.names().collect();
+        }
+        let kept = keepers.into_iter().map(|node| self.nodes.record(node, run, lines.to_owned()));
+        futures::future::join_all(kept).await;
+    }
+
     /// The first control-plane node that was reached: where the API is asked.
     ///
     /// # Errors

@@ -87,6 +87,26 @@ impl Nodes {
         (nodes, failures)
     }
 
+    /// Lets nobody else change the nodes while they are connected, before they are looked at: what is planned holds until it is
+    /// done. Answers with the nodes another operator keeps.
+    ///
+    /// A node whose link fails is no answer: whatever is asked of it next says so.
+    pub async fn claim(&self, take_over: bool) -> Vec<NodeFailure> {
+        let claims = self.connections.iter().map(|(node, connection)| async move {
+            let claimed = connection.current().link().claim(take_over).await;
+            claimed.err().filter(LinkError::is_locked).map(|error| NodeFailure::of(node.clone(), &error))
+        });
+        futures::future::join_all(claims).await.into_iter().flatten().collect()
+    }
+
+    /// Keeps lines of a run's journal on a node. Only a copy: where it fails, the next lines are tried again without these.
+    pub async fn record(&self, node: &NodeName, run: &str, lines: String) -> Result<(), LinkError> {
+        match self.connections.get(node) {
+            Some(connection) => connection.current().link().record(run, lines).await,
+            None => Ok(()),
+        }
+    }
+
     /// Names who is told of lost connections; the first one counts.
     pub fn warn(&self, sink: &Sink) {
         self.warnings.get_or_init(|| Arc::clone(sink));

@@ -13,6 +13,8 @@ pub enum Event {
     RunStarted {
         /// How many steps it has.
         steps: usize,
+        /// Who began it: `user@host`.
+        operator: String,
     },
     /// A step began.
     StepStarted {

@@ -8,7 +8,7 @@ use kubezt_pki::CertificateChain;
 use kubezt_plan::{Assessment, Due, Selection};
 
 use super::install::execute;
-use super::plan::{Asked, FirstRun, Looked, Newcomers, look};
+use super::plan::{Asked, Looked, Purpose, look};
 use crate::args::{CertsArgs, CertsCommand, Output};
 use crate::assemble;
 use crate::context::Context;
@@ -29,8 +29,7 @@ pub async fn run(arguments: CertsArgs, printer: Printer) -> Result<(), Failure> 
                 return Err(Failure::no_root());
             }
             let selection = Selection::default();
-            let asked =
-                Asked { first_run: FirstRun::Make, newcomers: Newcomers::AsOthers, selection: &selection };
+            let asked = Asked { purpose: Purpose::Change { take_over: false }, selection: &selection };
             let Looked { mut session, .. } = look(&context, &passphrase, asked, printer).await?;
             if !session.failures.is_empty() {
                 return Err(Failure::environment(session.failure_text()));

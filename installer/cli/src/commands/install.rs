@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kubezt_controls::Probe;
 use kubezt_engine::executor::{self, Outcome, Sink};
-use kubezt_engine::journal::Journal;
+use kubezt_engine::journal::{Copies, Journal};
 use kubezt_engine::link::session::operator_name;
 use kubezt_model::event::{Event, StepResult};
 use kubezt_model::plan::{Gate, Operation, Plan, Step, StepId};
@@ -16,7 +16,7 @@ use kubezt_plan::steps::NODE_OBJECTS;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Asked, FirstRun, Looked, Newcomers, look};
+use super::plan::{Asked, Looked, Purpose, look};
 use super::verify;
 use crate::args::{InstallArgs, Output};
 use crate::context::Context;
@@ -42,7 +42,8 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
         Some((_, ticket)) => ticket.selection().clone(),
         None => arguments.selection.into(),
     };
-    let asked = Asked { first_run: FirstRun::Make, newcomers: Newcomers::Closely, selection: &selection };
+    let purpose = Purpose::Change { take_over: arguments.take_over };
+    let asked = Asked { purpose, selection: &selection };
     let Looked { mut plan, session, seen, had_secrets } =
         look(&context, &arguments.passphrase, asked, printer).await?;
     if let Some((path, ticket)) = &ticket {
@@ -137,7 +138,8 @@ fn checked(
 /// wait for nodes and workloads, which goes well with trying behaviour.
 fn announcing(plan: &Plan, applied: watch::Sender<bool>, sink: Sink) -> Sink {
     let needed = |step: &&Step| match &step.operation {
-        Operation::Gate { .. } => false,
+        // A server that was restarted is not asked before it listens.
+        Operation::Gate { gate, .. } => *gate == Gate::ApiReady,
         // Labels come after a gate, since a node has to register before it has any.
         Operation::Apply { manifests } => manifests.name != NODE_OBJECTS,
         Operation::Node { .. } | Operation::Certificates { .. } => true,
@@ -185,8 +187,13 @@ pub async fn execute(
     if plan.is_empty() {
         return Ok(Outcome::default());
     }
-    let journal = Journal::create(&context.state.path("journal"), jiff::Timestamp::now())
+    let (journal, lines) = Journal::create(&context.state.path("journal"), jiff::Timestamp::now())
         .map_err(Failure::environment)?;
+    let (run, fleet) = (journal.name(), Arc::clone(&session.fleet));
+    let copies = Copies::start(lines, move |lines| {
+        let (run, fleet) = (run.clone(), Arc::clone(&fleet));
+        async move { fleet.keep_journal(&run, &lines).await }
+    });
     let sink: Sink = Arc::new(move |event| {
         // A full disk at the operator must not stop a run on the nodes half-way.
         let _ = journal.write(&event, jiff::Timestamp::now());
@@ -210,6 +217,7 @@ pub async fn execute(
             round_trips: cost.round_trips,
         });
     }
+    copies.finish().await;
     Ok(outcome)
 }
 

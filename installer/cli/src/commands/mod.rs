@@ -4,6 +4,7 @@ pub mod certs;
 pub mod explain;
 pub mod images;
 pub mod install;
+pub mod journal;
 pub mod kubeconfig;
 pub mod node;
 pub mod plan;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use kubezt_engine::link::NodeProgram;
+use kubezt_engine::link::message::SILENCE_SECONDS;
+use kubezt_engine::nodes::NodeFailure;
 use kubezt_engine::preflight::{self, Extent};
 use kubezt_engine::state::Secrets;
 use kubezt_model::plan::Plan;
@@ -22,7 +24,7 @@ use crate::session::{Session, connect};
 pub async fn run(arguments: PlanArgs, printer: Printer) -> Result<(), Failure> {
     let context = Context::load(&arguments.cluster)?;
     let selection = arguments.selection.into();
-    let asked = Asked { first_run: FirstRun::Pretend, newcomers: Newcomers::AsOthers, selection: &selection };
+    let asked = Asked { purpose: Purpose::Show, selection: &selection };
     let Looked { plan, session, had_secrets, .. } =
         look(&context, &arguments.passphrase, asked, printer).await?;
     match arguments.output {
@@ -38,31 +40,24 @@ pub async fn run(arguments: PlanArgs, printer: Printer) -> Result<(), Failure> {
     if arguments.exit_code && !plan.is_empty() { Err(Failure::has_changes()) } else { Ok(()) }
 }
 
-/// What is done about the secrets of a cluster that has none yet.
+/// What a cluster is looked at for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FirstRun {
-    /// They are made and kept.
-    Make,
-    /// Others, which are forgotten, stand for them: nothing is written.
-    Pretend,
-}
-
-/// How nodes are looked at that are not members of the cluster yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Newcomers {
-    /// Closely, since they are about to be changed.
-    Closely,
-    /// As all others.
-    AsOthers,
+pub enum Purpose {
+    /// Nothing is changed, on the nodes or here: a cluster without secrets gets others, which are forgotten.
+    Show,
+    /// It is changed: secrets are made and kept, nodes that are no members yet are looked at closely, and no other operator changes
+    /// a node until this run ends.
+    Change {
+        /// Whether an operator who is at work on a node has to end.
+        take_over: bool,
+    },
 }
 
 /// What a command wants of looking.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// What is done about secrets.
-    pub first_run: FirstRun,
-    /// How newcomers are looked at.
-    pub newcomers: Newcomers,
+    /// What for.
+    pub purpose: Purpose,
     /// What of all that is due.
     pub selection: &'a Selection,
 }
@@ -88,27 +83,30 @@ pub async fn look(
 ) -> Result<Looked, Failure> {
     let had_secrets = context.state.has_secrets();
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
-    let outline = match asked.newcomers {
-        Newcomers::Closely => Some((assemble::outline(context)?, context.root_fingerprint()?)),
-        Newcomers::AsOthers => None,
+    let outline = match asked.purpose {
+        Purpose::Change { take_over } => {
+            Some((take_over, assemble::outline(context)?, context.root_fingerprint()?))
+        }
+        Purpose::Show => None,
     };
     let reaching = connect(Reach::of(context, printer)?, Arc::clone(&program));
     let connecting = AbortOnDropHandle::new(tokio::spawn(async move {
         let (nodes, failures) = reaching.await;
         let seen = match outline {
-            Some((desired, root)) => {
+            Some((take_over, desired, root)) => {
+                unclaimed(&nodes.claim(take_over).await)?;
                 preflight::look(&nodes, &desired, &failures, root, Extent::Newcomers).await
             }
             None => Seen::default(),
         };
-        (nodes, failures, seen)
+        Ok((nodes, failures, seen))
     }));
     let (secrets, manifests) = tokio::try_join!(
-        secrets(context, passphrase, asked.first_run, printer),
+        secrets(context, passphrase, asked.purpose, printer),
         assemble::manifests(context, printer)
     )?;
     let assembled = assemble(context, &secrets.encryption_key, &program, manifests, printer).await?;
-    let (nodes, failures, seen) = connecting.await.map_err(Failure::environment)?;
+    let (nodes, failures, seen) = connecting.await.map_err(Failure::environment)??;
     let session =
         Session::open(context, nodes, failures, assembled.desired, assembled.blobs, Some(secrets.root))
             .await?;
@@ -121,14 +119,26 @@ pub async fn look(
     Ok(Looked { had_secrets, plan, session, seen })
 }
 
+/// Where another operator keeps a node, none is changed: half of one run and half of another would be nobody's plan.
+fn unclaimed(kept: &[NodeFailure]) -> Result<(), Failure> {
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    Err(Failure::environment(kept.join("\nerror: ")).hint(format!(
+        "nothing was changed; wait for that run's end, or talk to whoever began it. A node whose operator's machine is gone is free \
+         {SILENCE_SECONDS} s later; `--take-over` ends that run now, between two of its actions, and goes on from there"
+    )))
+}
+
 /// The operator's secrets, opened beside whatever else goes on.
 pub async fn secrets(
     context: &Arc<Context>,
     passphrase: &PassphraseArgs,
-    first_run: FirstRun,
+    purpose: Purpose,
     printer: Printer,
 ) -> Result<Secrets, Failure> {
-    if first_run == FirstRun::Pretend && !context.state.has_secrets() {
+    if purpose == Purpose::Show && !context.state.has_secrets() {
         return context.new_secrets();
     }
     // Somebody may have to type it, and the connections must not wait for that.

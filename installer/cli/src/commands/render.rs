@@ -7,7 +7,7 @@ use fs_err as fs;
 use kubezt_model::desired::{Desired, Sensitivity};
 use kubezt_model::yaml;
 
-use super::plan::{FirstRun, secrets};
+use super::plan::{Purpose, secrets};
 use crate::args::RenderArgs;
 use crate::assemble;
 use crate::context::Context;
@@ -18,7 +18,7 @@ use crate::printer::Printer;
 pub async fn run(arguments: RenderArgs, printer: Printer) -> Result<(), Failure> {
     let context = Context::load(&arguments.cluster)?;
     let (secrets, manifests) = tokio::try_join!(
-        secrets(&context, &arguments.passphrase, FirstRun::Pretend, printer),
+        secrets(&context, &arguments.passphrase, Purpose::Show, printer),
         assemble::manifests(&context, printer)
     )?;
     let mut desired = assemble::rendered(&context, &secrets.encryption_key)?;

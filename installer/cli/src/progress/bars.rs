@@ -22,7 +22,7 @@ pub fn sink() -> Sink {
     Arc::new(move |event| {
         let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
         match &event {
-            Event::RunStarted { steps } => total.set_length(*steps as u64),
+            Event::RunStarted { steps, .. } => total.set_length(*steps as u64),
             Event::StepStarted { step, node, title } => {
                 let bar = bars.insert_before(&total, ProgressBar::new_spinner());
                 bar.set_prefix(format!("{:<12}", node.as_ref().map_or("cluster", |node| node.as_str())));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kubezt_engine::executor::Sink;
 
+pub use self::lines::line;
 use crate::args::Output;
 use crate::printer::Printer;
 

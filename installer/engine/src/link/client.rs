@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kubezt_model::action::{Action, Outcome};
@@ -33,6 +33,10 @@ const GATHER_SECONDS: u64 = 180;
 const LISTEN_SECONDS: u64 = 15;
 /// How long the list of missing blobs may take.
 const MISSING_SECONDS: u64 = 60;
+/// How long claiming a node may take: an operator who is at work on it is waited for.
+const CLAIM_SECONDS: u64 = 45;
+/// How long a few lines of a journal may take.
+const RECORD_SECONDS: u64 = 15;
 /// How long applying may be silent; the node reports every few seconds while it waits.
 const APPLY_SILENCE_SECONDS: u64 = 60;
 /// What lines begin with that are meant for kubezt.
@@ -68,6 +72,8 @@ pub struct NodeLink {
 struct Shared {
     exchanges: Mutex<HashMap<u32, UnboundedSender<Reply>>>,
     ended: Mutex<Option<String>>,
+    /// Who took the node over.
+    taken_over: OnceLock<String>,
     received: AtomicU64,
     round_trips: AtomicU64,
     stderr: Option<StderrText>,
@@ -151,6 +157,7 @@ impl NodeLink {
         let shared = Arc::new(Shared {
             exchanges: Mutex::default(),
             ended: Mutex::default(),
+            taken_over: OnceLock::new(),
             received: AtomicU64::new(0),
             round_trips: AtomicU64::new(1),
             stderr,
@@ -227,6 +234,29 @@ impl NodeLink {
         }
         match self.ask(&Request::Missing(digests), MISSING_SECONDS).await? {
             (Reply::Missing(missing), _) => Ok(missing),
+            (_, doing) => Err(self.unexpected(doing)),
+        }
+    }
+
+    /// Lets nobody else change the node until this link ends. Who is at work on it is waited for, a few seconds; or, where it is
+    /// taken over, has to end.
+    ///
+    /// # Errors
+    /// [`LinkError`]; [`LinkError::is_locked`] where another operator keeps it.
+    pub async fn claim(&self, take_over: bool) -> Result<(), LinkError> {
+        match self.ask(&Request::Claim { take_over }, CLAIM_SECONDS).await? {
+            (Reply::Claimed, _) => Ok(()),
+            (_, doing) => Err(self.unexpected(doing)),
+        }
+    }
+
+    /// Keeps lines of the journal of a run on the node.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn record(&self, run: &str, lines: String) -> Result<(), LinkError> {
+        match self.ask(&Request::Record { run: run.to_owned(), lines }, RECORD_SECONDS).await? {
+            (Reply::Recorded, _) => Ok(()),
             (_, doing) => Err(self.unexpected(doing)),
         }
     }
@@ -394,6 +424,11 @@ async fn read<R: AsyncRead + Unpin>(
                 }
             }
             (0, Reply::Failed(why)) => break why,
+            (0, Reply::TakenOver { by }) => {
+                let why = format!("{by} took the node over");
+                let _ = shared.taken_over.set(by);
+                break why;
+            }
             (0, _) => {}
             (exchange, reply) => {
                 // An exchange that was given up is no longer in the map, and nobody wants its answers.
@@ -430,7 +465,11 @@ pub(super) async fn marked_line<R: AsyncRead + Unpin>(reader: &mut R) -> Result<
 }
 
 fn closed(node: &str, doing: &str, shared: &Shared) -> LinkError {
-    LinkError::Closed { node: node.to_owned(), doing: doing.to_owned(), why: shared.why_ended() }
+    let node = node.to_owned();
+    match shared.taken_over.get() {
+        Some(by) => LinkError::TakenOver { node, by: by.clone() },
+        None => LinkError::Closed { node, doing: doing.to_owned(), why: shared.why_ended() },
+    }
 }
 
 pub(super) fn late(node: &str, doing: &str, seconds: u64) -> LinkError {

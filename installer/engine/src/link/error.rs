@@ -26,6 +26,14 @@ pub enum LinkError {
         /// Why it ended, with the end of the node's standard error.
         why: String,
     },
+    /// Another operator did not wait for this run's end.
+    #[error("{node}: {by} took this node over; what was done is kept, and this run goes no further")]
+    TakenOver {
+        /// Node.
+        node: String,
+        /// Who.
+        by: String,
+    },
     /// Nothing came for too long.
     #[error("{node}: no answer within {seconds} s while {doing}")]
     Timeout {

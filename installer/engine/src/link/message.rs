@@ -35,6 +35,18 @@ pub enum Request {
     Missing(Vec<Digest>),
     /// The chunks that follow on this exchange are this blob.
     PutBlob(BlobHeader),
+    /// Let nobody else change this node until the link ends.
+    Claim {
+        /// Whether an operator who is at work on it has to end.
+        take_over: bool,
+    },
+    /// Keep these lines of a journal.
+    Record {
+        /// The run they belong to, as its journal is named.
+        run: String,
+        /// Whole lines.
+        lines: String,
+    },
     /// Do these things in order, and stop at the first that fails.
     Apply(Vec<Action>),
     /// Nothing more will be asked.
@@ -105,6 +117,15 @@ pub enum Reply {
     Credit(u64),
     /// The blob is complete, was verified, and is in the store.
     Stored,
+    /// Answer to [`Request::Claim`]: nobody else changes this node.
+    Claimed,
+    /// Answer to [`Request::Record`].
+    Recorded,
+    /// On exchange 0: the link ends, because another operator took the node over.
+    TakenOver {
+        /// Who.
+        by: String,
+    },
     /// Something happened while applying.
     Event(ApplyEvent),
     /// Applying ended; the events before say how.
@@ -149,6 +170,8 @@ impl Request {
             Self::Gather(_) => "gathering facts",
             Self::Missing(_) => "asking for missing blobs",
             Self::PutBlob(_) => "sending a blob",
+            Self::Claim { .. } => "claiming the node",
+            Self::Record { .. } => "recording the journal",
             Self::Apply(_) => "applying actions",
             Self::Shutdown => "shutdown",
             Self::Listen { .. } => "listening for other nodes",

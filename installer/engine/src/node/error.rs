@@ -184,11 +184,14 @@ pub enum NodeError {
     #[error("{0} is no member of etcd")]
     NoMember(String),
     /// Another operator is at work.
-    #[error("{LOCKED}: {holder}; wait until it has ended")]
+    #[error("{LOCKED}: {holder}")]
     Locked {
         /// Who, and since when.
         holder: String,
     },
+    /// A journal that is not named as journals are.
+    #[error("`{0}` is no name of a journal")]
+    Journal(String),
     /// A mistake in this program.
     #[error("a mistake in kubezt itself ({0}); please report it")]
     Internal(String),

@@ -13,6 +13,7 @@
 //! | [`command`] | programs, without a shell, with a time limit |
 //! | [`accounts`] | names of users and groups |
 //! | [`lock`] | one operator at a time |
+//! | [`journal`] | journals of runs |
 
 #![expect(
     clippy::disallowed_methods,
@@ -30,6 +31,7 @@ pub mod etcdctl;
 pub mod files;
 pub mod gather;
 pub mod images;
+pub mod journal;
 pub mod listen;
 pub mod lock;
 pub mod processes;

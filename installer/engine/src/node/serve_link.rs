@@ -14,12 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::blobs::BlobStore;
 use super::listen::Listeners;
 use super::lock::NodeLock;
-use super::{NodeError, NodeRoot, apply, gather, stdio};
+use super::{NodeError, NodeRoot, apply, gather, journal, stdio};
 use crate::link::assembly::Assembly;
 use crate::link::blob::unpack;
 use crate::link::bootstrap::PROGRAM_FOLDER;
@@ -73,7 +73,13 @@ where
         receiving: JoinSet::new(),
         tasks: JoinSet::new(),
     };
-    let result = exchanges.read(&mut reader).await;
+    let result = tokio::select! {
+        result = exchanges.read(&mut reader) => result,
+        by = node.taken_over() => {
+            node.send(0, Reply::TakenOver { by }).await;
+            Ok(())
+        }
+    };
     if let Err(why) = &result {
         node.send(0, Reply::Failed(why.clone())).await;
     }
@@ -104,6 +110,22 @@ impl Node {
     async fn locked(&self) -> Result<(), NodeError> {
         let operator = self.operator.get().map_or("unknown", String::as_str);
         self.lock.get_or_try_init(|| NodeLock::take(&self.root, operator)).await.map(drop)
+    }
+
+    /// Takes it away from whoever has it.
+    async fn take_over(&self) -> Result<(), NodeError> {
+        let operator = self.operator.get().map_or("unknown", String::as_str);
+        self.lock.get_or_try_init(|| NodeLock::take_over(&self.root, operator)).await.map(drop)
+    }
+
+    /// Waits until another operator takes the node away from this link; answers with who.
+    async fn taken_over(&self) -> String {
+        loop {
+            match self.lock.get() {
+                Some(lock) => return lock.asked_for().await,
+                None => sleep(Duration::from_millis(250)).await,
+            }
+        }
     }
 
     /// A link that takes no more needs no answer.
@@ -204,6 +226,18 @@ impl Exchanges {
                     };
                     node.send(exchange, reply).await;
                 });
+            }
+            Request::Claim { take_over } => drop(self.tasks.spawn(async move {
+                let claimed = if take_over { node.take_over().await } else { node.locked().await };
+                let reply = claimed.map_or_else(|error| Reply::Failed(error.chain()), |()| Reply::Claimed);
+                node.send(exchange, reply).await;
+            })),
+            Request::Record { run, lines } => {
+                let reply = match journal::append(&node.root, &run, &lines) {
+                    Ok(()) => Reply::Recorded,
+                    Err(error) => Reply::Failed(error.chain()),
+                };
+                node.send(exchange, reply).await;
             }
             Request::Apply(actions) => drop(self.tasks.spawn(async move {
                 let reply = match apply_all(&node, exchange, actions).await {

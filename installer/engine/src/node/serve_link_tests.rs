@@ -250,6 +250,37 @@ async fn the_second_operator_is_refused_until_the_first_has_gone() {
 }
 
 #[tokio::test]
+async fn a_node_is_taken_over_and_the_first_operator_learns_by_whom() {
+    let node = Fixture::new();
+    let first = node.link("first@host").await;
+    first.claim(false).await.unwrap();
+    let second = node.link("second@host").await;
+    let refused = second.claim(false).await.unwrap_err();
+    assert!(refused.is_locked() && refused.to_string().contains("first@host, since "), "{refused}");
+
+    let socket = Condition::SocketOpen { path: "/never".to_owned() };
+    let wait = first.apply(vec![Action::Wait { condition: socket, timeout_seconds: 600 }], |_| {});
+    let (waited, taken) = tokio::join!(wait, second.claim(true));
+    taken.unwrap();
+    let error = waited.unwrap_err();
+    assert!(!error.is_loss() && error.to_string().contains("second@host took this node over"), "{error}");
+    second.apply(vec![put("/a", "2")], |_| {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn lines_of_a_journal_are_kept() {
+    let node = Fixture::new();
+    let link = node.link("tester@host").await;
+    for lines in ["one\n", "two\nthree\n"] {
+        link.record("20260101T000000000Z.jsonl", lines.to_owned()).await.unwrap();
+    }
+    let path = node.root.path("/var/lib/kubezt/journal/20260101T000000000Z.jsonl").unwrap();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "one\ntwo\nthree\n");
+    let error = link.record("../passwd", "x".to_owned()).await.unwrap_err();
+    assert!(matches!(error, LinkError::Refused { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn the_lock_ends_with_the_link_also_in_the_middle_of_an_action() {
     let node = Fixture::new();
     let first = node.link("first@host").await;

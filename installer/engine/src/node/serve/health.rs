@@ -38,9 +38,9 @@ const ANSWER: usize = 16 << 10;
 /// Failed checks of `/readyz` with which a server answers nothing. Others fail while it starts.
 const WITHOUT_ETCD: &str = "[-]etcd";
 const ENDS: &str = "[-]shutdown";
-/// How long a server may be without etcd until its connections end. An election takes a second or two, and each connection that
-/// ends is one more that begins elsewhere.
-const ELECTION: Duration = Duration::from_secs(5);
+/// How long a server may be without etcd until that is taken for more than an election, during which every server is. It takes a
+/// second or two, and a few more on a machine that is short of processors.
+const ELECTION: Duration = Duration::from_secs(6);
 
 /// What the balancer shows and trusts when it asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,16 +85,18 @@ pub async fn follow(server: Arc<Server>, health: Health) {
     let mut without_etcd: Option<Instant> = None;
     loop {
         let end = ask(&server, &health).await;
+        if end != End::WithoutEtcd {
+            without_etcd = None;
+        }
         match end {
             End::Silence => server.is_lost(),
             End::Closed => server.is(State::Gone),
-            End::NotReady | End::WithoutEtcd => server.is(State::NotReady),
-            End::Unclear => server.is(State::Unknown),
-        }
-        if end != End::WithoutEtcd {
-            without_etcd = None;
-        } else if without_etcd.get_or_insert_with(Instant::now).elapsed() >= ELECTION {
-            server.end_connections();
+            End::NotReady => server.is(State::NotReady),
+            End::WithoutEtcd if without_etcd.get_or_insert_with(Instant::now).elapsed() >= ELECTION => {
+                server.is(State::NotReady);
+                server.end_connections();
+            }
+            End::WithoutEtcd | End::Unclear => server.is(State::Unknown),
         }
         sleep(AGAIN).await;
     }

@@ -21,9 +21,9 @@ const HEDGE: Duration = Duration::from_millis(250);
 pub enum State {
     /// It says so itself.
     Ready,
-    /// Nobody has asked yet, it has just started, or it does not tell.
+    /// Nobody has asked yet, it has just started, it has had no etcd for a moment, or it does not tell.
     Unknown,
-    /// It answers, and would keep a request without ever answering it: it has no etcd, or it ends.
+    /// It answers, and would keep a request without ever answering it: it stays without etcd, or it ends.
     NotReady,
     /// It does not answer.
     Gone,

@@ -1,0 +1,99 @@
+//! Two operators, and what is left of one whose machine is gone.
+
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use kubezt_tests::{Kubezt, Run};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::World;
+
+/// A file that nobody restarts for.
+const FILE: &str = "/etc/kubezt/nftables.nft";
+
+/// The first operator's machine stops in the middle of a run. The second, who has a copy of the first one's folder, is told who is at
+/// work and since when; takes the nodes over; and the first, who comes back, does nothing more and learns by whom. Both runs are in the
+/// journals on the control plane.
+pub fn two_at_once(world: &World) -> Result<()> {
+    let worker = world.lab.worker();
+    world.lab.shell(worker, &format!("echo '# drift' >> {FILE}"))?;
+    let (first, second) = (operator(world, "first")?, operator(world, "second")?);
+    let mut run = first.start("install", &["--no-verify"])?;
+    holds(world, "first@")?;
+    signal(&run, Signal::STOP)?;
+    let judged = refused_then_taken_over(&second);
+    // Whatever came of it, the first one ends.
+    signal(&run, Signal::CONT)?;
+    let ended = ended(&mut run);
+    judged?;
+    let ended = ended?;
+    ensure!(ended.code != 0, "the first run went on:\n{}", ended.stderr);
+    let told = ended.stderr.contains("second@") && ended.stderr.contains("took this node over");
+    ensure!(told, "the first operator does not learn by whom:\n{}", ended.stderr);
+    let drift = world.lab.shell(worker, &format!("grep -c drift {FILE} || true"))?;
+    ensure!(drift.trim() == "0", "the second run did not do what was due");
+    let kept = second.succeed("journal", &["--node", &world.lab.control_plane().name])?;
+    let newest = kept.stdout.lines().next().unwrap_or_default();
+    ensure!(newest.contains("second@") && newest.contains(" 0 steps failed"), "kept there:\n{}", kept.stdout);
+    Ok(())
+}
+
+fn refused_then_taken_over(second: &Kubezt) -> Result<()> {
+    let refused = second.run("install", &["--no-verify"])?;
+    let said = refused.stderr.contains("another operator is at work on this node: first@")
+        && refused.stderr.contains(", since ")
+        && refused.stderr.contains("--take-over");
+    ensure!(refused.code == 3 && said, "exit code {}:\n{}", refused.code, refused.stderr);
+    second.succeed("install", &["--no-verify", "--take-over"])?;
+    Ok(())
+}
+
+/// An operator of this name with a copy of the lab's folder.
+fn operator(world: &World, name: &str) -> Result<Kubezt> {
+    let folder = world.lab.path(name);
+    let _ = fs_err::remove_dir_all(&folder);
+    fs_err::create_dir_all(folder.join(".kubezt"))?;
+    for file in ["cluster.yaml", "known_hosts", "passphrase", ".kubezt/root.crt", ".kubezt/secrets.sealed"] {
+        fs_err::copy(world.lab.path(file), folder.join(file))?;
+    }
+    Ok(world.kubezt.on(folder.join("cluster.yaml")).with("USER", name.as_ref()))
+}
+
+/// Waits until an operator holds the lock of every node.
+fn holds(world: &World, operator: &str) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for node in &world.lab.nodes {
+        while !world.lab.shell(node, "cat /run/kubezt.lock 2>/dev/null || true")?.contains(operator) {
+            ensure!(Instant::now() < deadline, "{} is not held by {operator}", node.name);
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    Ok(())
+}
+
+fn signal(run: &Child, signal: Signal) -> Result<()> {
+    let process = i32::try_from(run.id()).ok().and_then(Pid::from_raw).context("no process")?;
+    Ok(kill_process(process, signal)?)
+}
+
+fn ended(run: &mut Child) -> Result<Run> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while run.try_wait()?.is_none() {
+        if Instant::now() >= deadline {
+            run.kill()?;
+            bail!("the first run did not end");
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let read = |stream: Option<&mut dyn std::io::Read>| {
+        let mut text = String::new();
+        stream.context("no output")?.read_to_string(&mut text)?;
+        anyhow::Ok(text)
+    };
+    let code = run.wait()?.code().context("killed by a signal")?;
+    let stdout = read(run.stdout.as_mut().map(|stream| stream as _))?;
+    let stderr = read(run.stderr.as_mut().map(|stream| stream as _))?;
+    Ok(Run { code, stdout, stderr })
+}
