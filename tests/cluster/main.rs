@@ -49,7 +49,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_server_that_read_a_wrong_file_is_restarted", tampering::read_at_start),
     ("a_corrupted_blob_is_not_used", refusals::corrupted_blob),
     ("a_killed_install_is_resumed", killed::resumed),
-    ("baseline_from_bare_nodes_is_ready_and_verified", baseline::baseline),
+    ("a_baseline_cluster_is_ready_and_verified", baseline::baseline),
     ("one_install_takes_the_cluster_from_profile_to_profile", profiles::switching),
 ];
 

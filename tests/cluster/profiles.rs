@@ -10,6 +10,7 @@ use crate::World;
 pub fn switching(world: &World) -> Result<()> {
     const SECRET: &str = "--namespace kube-system kubezt-test-switching";
     world.kubeconfig()?;
+    world.kubectl(&format!("delete secret {SECRET} --ignore-not-found"))?;
     world.kubectl(&format!("create secret generic {SECRET} --from-literal=word=kept"))?;
     for profile in ["cis", "nsa", "stig-tiered", "stig", "baseline"] {
         let report = world.lab.path(&format!("switch-{profile}.json"));
