@@ -25,8 +25,8 @@ use crate::api::{self, Credential};
 const PING: Duration = Duration::from_secs(1);
 /// How long its answer may take. A machine that is short of processors takes a second or two, and must not lose its clients for that.
 const PONG: Duration = Duration::from_secs(3);
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(1);
+/// How long connecting, and then the handshake, may take: no less than an answer to a ping.
+const CONNECT: Duration = PONG;
 /// How long the answer to `/readyz` may take; it asks etcd, for two seconds at most.
 const READY: Duration = Duration::from_secs(10);
 /// How often it is asked.

@@ -103,16 +103,25 @@ impl Drop for Upstream {
     }
 }
 
-/// Connects to the server that is readiest and has the fewest connections; the next one is tried as well where a server does not
-/// accept at once, and whoever accepts first is taken.
+/// Connects to the server that is readiest and has the fewest connections. Those that do not answer are tried where no other
+/// accepts: they may be back already, or have only been slow.
 ///
-/// Servers that would not answer are not tried even where there is no other. A kubelet that waits for an answer starts no
+/// Servers that would keep a request are not tried even where there is no other. A kubelet that waits for an answer starts no
 /// static pod meanwhile, so members of etcd that come back would wait for an API that waits for them.
 pub async fn connect(servers: &[Arc<Server>]) -> Option<Upstream> {
-    let usable = |server: &&Arc<Server>| server.state() <= State::Unknown;
-    let mut order: Vec<&Arc<Server>> = servers.iter().filter(usable).collect();
-    order.sort_by_key(|server| (server.state(), server.connections.load(Ordering::Relaxed)));
-    let mut waiting = order.into_iter();
+    let those = |wanted: fn(State) -> bool| servers.iter().filter(move |server| wanted(server.state()));
+    let mut usable: Vec<&Arc<Server>> = those(|state| state <= State::Unknown).collect();
+    usable.sort_by_key(|server| (server.state(), server.connections.load(Ordering::Relaxed)));
+    match first(usable).await {
+        Some(upstream) => Some(upstream),
+        None => first(those(|state| state == State::Gone).collect()).await,
+    }
+}
+
+/// Connects to one of these, in order: the next one is tried as well where a server does not accept at once, and whoever accepts
+/// first is taken.
+async fn first(servers: Vec<&Arc<Server>>) -> Option<Upstream> {
+    let mut waiting = servers.into_iter();
     let mut attempts = FuturesUnordered::new();
     loop {
         let started = match waiting.next() {
@@ -158,8 +167,10 @@ mod tests {
         assert_eq!(connect(&servers).await.unwrap().server.address, first.address);
         first.is(State::NotReady);
         assert_eq!(connect(&servers).await.unwrap().server.address, second.address);
-        second.is(State::Gone);
+        second.is(State::NotReady);
         assert!(connect(&servers).await.is_none());
+        second.is(State::Gone);
+        assert_eq!(connect(&servers).await.unwrap().server.address, second.address);
         first.is(State::Unknown);
         assert_eq!(connect(&servers).await.unwrap().server.address, first.address);
     }
