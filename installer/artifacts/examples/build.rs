@@ -7,14 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kubezt_artifacts::{Architecture, Catalogue, Extent, Wanted, default_cache, prepare};
-use kubezt_model::cluster::ArtifactSource;
+use kubezt_artifacts::{Architecture, Catalogue, Extent, Origin, Wanted, default_cache, prepare};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut names: Vec<String> = std::env::args().skip(1).collect();
     let release = names.iter().position(|name| name == "--release-files").map(|index| names.remove(index));
-    let source = if release.is_some() { ArtifactSource::Release } else { ArtifactSource::Source };
+    let origin = if release.is_some() { Origin::Release } else { Origin::Source };
     let catalogue = Catalogue::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images"))?;
     let wanted = match names.is_empty() {
         true => catalogue.installed(),
@@ -26,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     let prepared = prepare(
         &catalogue,
-        source,
+        &origin,
         architecture,
         Wanted { components: &wanted, extent: Extent::Everything },
         &cache,

@@ -8,7 +8,7 @@ use tokio::process::Command;
 use crate::Error;
 use crate::layer::{Content, Layer, is_under};
 use crate::recipe::{Architecture, BaseRecipe};
-use crate::source::last_lines;
+use crate::sources::compiled::last_lines;
 
 /// Makes the userland below `workspace` with debootstrap.
 ///

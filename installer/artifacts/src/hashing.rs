@@ -8,6 +8,8 @@ use std::path::Path;
 use aws_lc_rs::digest::{Context, SHA256};
 use kubezt_model::Digest;
 
+use crate::Error;
+
 /// Hashes and counts what passes through.
 pub(crate) struct HashingWriter<W> {
     inner: W,
@@ -18,6 +20,24 @@ pub(crate) struct HashingWriter<W> {
 impl<W: Write> HashingWriter<W> {
     pub(crate) fn new(inner: W) -> Self {
         Self { inner, context: Context::new(&SHA256), size: 0 }
+    }
+
+    /// Bytes so far.
+    pub(crate) const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Digest of the bytes so far.
+    pub(crate) fn digest(&self) -> Digest {
+        finish(self.context.clone())
+    }
+
+    /// Begins anew, with an inner writer that `clear` made empty.
+    pub(crate) fn restart(&mut self, clear: impl FnOnce(&mut W) -> io::Result<()>) -> io::Result<()> {
+        clear(&mut self.inner)?;
+        self.context = Context::new(&SHA256);
+        self.size = 0;
+        Ok(())
     }
 
     /// The inner writer, the digest and the number of bytes.
@@ -37,6 +57,16 @@ impl<W: Write> Write for HashingWriter<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
+}
+
+/// Runs what keeps a processor or a disk busy where it does not hold others up.
+///
+/// # Errors
+/// What `work` says.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::Worker)?
 }
 
 /// Digest and size of a file.

@@ -1,12 +1,14 @@
 //! Wanted components → files for nodes, images for nodes, tools for the operator.
 
-mod component;
+mod chart;
+pub(crate) mod component;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use kubezt_model::cluster::{ArtifactSource, Role};
+use kubezt_model::artifacts::ArtifactSource;
+use kubezt_model::cluster::Role;
 use kubezt_model::{Digest, Mode};
 use tokio::sync::Semaphore;
 
@@ -14,8 +16,11 @@ use self::component::One;
 use crate::Error;
 use crate::cache::{Cache, Record};
 use crate::catalogue::{Catalogue, Component};
+use crate::download::Trust;
+use crate::item::Item;
 use crate::recipe::{Architecture, ComponentRole};
-use crate::toolchain::Go;
+use crate::sources::release::Release;
+use crate::sources::{Origin, Supply, auto, open};
 
 /// Builds and assemblies at once: each Go build keeps several processors busy by itself and may take gigabytes of memory.
 const BUILDS_AT_ONCE: usize = 2;
@@ -116,6 +121,22 @@ pub enum Progress {
         /// Bytes of this file in all, where the server says.
         total: Option<u64>,
     },
+    /// A transfer failed in passing and is tried again.
+    Again {
+        /// Component.
+        component: String,
+        /// What failed.
+        problem: String,
+        /// Seconds until then.
+        seconds: f64,
+    },
+    /// `auto` decided.
+    Chosen {
+        /// The source that is used.
+        source: ArtifactSource,
+        /// Why.
+        why: String,
+    },
     /// Work ended well.
     Finished {
         /// Component.
@@ -151,24 +172,25 @@ pub enum Extent {
 /// machine this runs on.
 ///
 /// # Errors
-/// The first component that fails; the builds that run beside it are stopped, and what was finished stays cached.
+/// What the source lacks, where it can be looked at, all at once; else the first component that fails: the builds that run beside
+/// it are stopped, and what was finished stays cached.
 pub async fn prepare(
     catalogue: &Catalogue,
-    source: ArtifactSource,
+    origin: &Origin,
     architecture: Architecture,
     wanted: Wanted<'_>,
     cache: &Path,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Prepared, Error> {
     let search = std::env::var_os("PATH").unwrap_or_default();
-    prepare_with(&search, catalogue, source, architecture, wanted, cache, progress).await
+    prepare_with(&search, catalogue, origin, architecture, wanted, cache, progress).await
 }
 
 /// As [`prepare`], with the search path `go` is looked for in.
 async fn prepare_with(
     search: &OsStr,
     catalogue: &Catalogue,
-    source: ArtifactSource,
+    origin: &Origin,
     architecture: Architecture,
     wanted: Wanted<'_>,
     cache: &Path,
@@ -177,19 +199,27 @@ async fn prepare_with(
     let names: BTreeSet<_> = wanted.components.iter().copied().collect();
     let mut components =
         names.into_iter().map(|name| catalogue.component(name)).collect::<Result<Vec<_>, _>>()?;
-    let go = match source {
-        ArtifactSource::Source => Some(Go::find(search)?),
-        ArtifactSource::Release => None,
+    let cache = Cache::open(cache)?;
+    let settled = match origin {
+        Origin::Auto(choice) => {
+            // All that a cluster has, whatever is wanted now: the answer holds for the whole run.
+            let names: BTreeSet<_> =
+                catalogue.installed().into_iter().chain(wanted.components.iter().copied()).collect();
+            let every =
+                names.into_iter().map(|name| catalogue.component(name)).collect::<Result<Vec<_>, _>>()?;
+            choice.settle(decide(&cache, architecture, &every, progress)).await
+        }
+        other => other.clone(),
     };
-    let run = Run {
-        cache: Cache::open(cache)?,
-        extent: wanted.extent,
-        source,
-        architecture,
-        go,
-        turns: Semaphore::new(BUILDS_AT_ONCE),
-        progress,
-    };
+    let run = Run::new(cache, wanted.extent, open(&settled, search)?, architecture, progress);
+    if let Supply::Pinned(pinned) = &run.supply {
+        let inspect = async |extent| pinned.inspect(run.missing(&components, extent)?, architecture).await;
+        if let Err(error) = inspect(wanted.extent).await {
+            // Tools alone are wanted first: what else will be missing is told with them.
+            inspect(Extent::Everything).await?;
+            return Err(error);
+        }
+    }
     // Turns are given in the order they are asked for: the longest build must not be the last to start.
     components.sort_by_key(|component| {
         std::cmp::Reverse(component.recipe.module.as_ref().map_or(0, |module| module.cold_seconds))
@@ -212,29 +242,69 @@ async fn prepare_with(
     Ok(prepared)
 }
 
-struct Run<'a> {
-    cache: Cache,
-    extent: Extent,
-    source: ArtifactSource,
+/// Release or source, by what is cached and which hosts answer.
+async fn decide(
+    cache: &Cache,
     architecture: Architecture,
-    go: Option<Go>,
+    components: &[&Component],
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> ArtifactSource {
+    let supply = Supply::Pinned(Box::new(Release::new()));
+    let run = Run::new(cache.clone(), Extent::Everything, supply, architecture, progress);
+    let (source, why) = match run.missing(components, Extent::Everything) {
+        Ok(missing) => {
+            let hosts = missing.iter().map(|item| format!("https://{}/", item.upstream())).collect();
+            auto::choose(&Trust::System, hosts, auto::ANSWER).await
+        }
+        Err(error) => (ArtifactSource::Source, error.to_string()),
+    };
+    progress(Progress::Chosen { source, why });
+    source
+}
+
+/// What all components of a call share.
+pub(crate) struct Run<'a> {
+    pub(crate) cache: Cache,
+    pub(crate) supply: Supply,
+    extent: Extent,
+    architecture: Architecture,
     turns: Semaphore,
     progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
-impl Run<'_> {
-    async fn component(&self, component: &Component) -> Result<Prepared, Error> {
-        let recipe = &component.recipe;
-        let architecture = match recipe.role {
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        cache: Cache,
+        extent: Extent,
+        supply: Supply,
+        architecture: Architecture,
+        progress: &'a (dyn Fn(Progress) + Send + Sync),
+    ) -> Self {
+        Self { cache, supply, extent, architecture, turns: Semaphore::new(BUILDS_AT_ONCE), progress }
+    }
+
+    fn one(&'a self, component: &'a Component) -> One<'a> {
+        let architecture = match component.recipe.role {
             ComponentRole::Operator => Architecture::host().unwrap_or(self.architecture),
             _ => self.architecture,
         };
-        let one = One { run: self, component, architecture };
+        One { run: self, component, architecture }
+    }
+
+    /// What a source of pinned content will be asked for; nothing of one that compiles.
+    fn missing(&self, components: &[&Component], extent: Extent) -> Result<Vec<Item>, Error> {
+        let Supply::Pinned(pinned) = &self.supply else { return Ok(Vec::new()) };
+        let missing = components.iter().map(|component| self.one(component).missing(pinned.as_ref(), extent));
+        Ok(missing.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    async fn component(&self, component: &Component) -> Result<Prepared, Error> {
+        let recipe = &component.recipe;
+        let one = self.one(component);
         let everything = self.extent == Extent::Everything;
         let (programs, charts) = tokio::try_join!(
             async {
-                let needed = everything || recipe.tools.values().any(|tool| tool.binary.is_some());
-                if needed { one.programs().await } else { Ok(Record::default()) }
+                if one.wants_programs(self.extent) { one.programs().await } else { Ok(Record::default()) }
             },
             one.charts()
         )?;
@@ -256,7 +326,7 @@ impl Run<'_> {
             prepared.images.push(ImageArchive {
                 component: recipe.name.clone(),
                 name: name.clone(),
-                reference: component.expand(&image.reference, architecture),
+                reference: component.expand(&image.reference, one.architecture),
                 roles: image.nodes.roles(),
                 blob: self.cache.blob_path(&blob.digest),
                 digest: blob.digest,
@@ -329,7 +399,7 @@ mod tests {
             let prepared = prepare_with(
                 self.path("go/bin").as_os_str(),
                 &catalogue,
-                ArtifactSource::Source,
+                &Origin::Source,
                 Architecture::Amd64,
                 Wanted { components: &["pause"], extent: Extent::Everything },
                 &self.path("cache"),

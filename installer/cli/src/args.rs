@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kubezt_model::NodeName;
+use kubezt_model::artifacts::{ArtifactSource, ArtifactsSpec};
 use kubezt_plan::Selection;
 
 /// Turns bare Linux nodes into a hardened, zero-trust Kubernetes cluster over SSH, and proves that it is one.
@@ -318,21 +319,50 @@ pub struct ImagesArgs {
 pub enum ImagesCommand {
     /// Obtain every component of a cluster into the cache
     Build {
-        /// How components are obtained
-        #[arg(long, value_enum, default_value_t = SourceArg::Release)]
-        source: SourceArg,
+        #[command(flatten)]
+        source: SourceArgs,
+        /// Only these components
+        components: Vec<String>,
+    },
+    /// Fill a folder with everything a machine without a network needs for `artifacts.source: directory`; lists it as
+    /// sha256sum does
+    Export {
+        /// Folder to fill; what is there already and right stays
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        #[command(flatten)]
+        source: SourceArgs,
         /// Only these components
         components: Vec<String>,
     },
 }
 
-/// How components are obtained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SourceArg {
-    /// Upstream archives and binaries over HTTPS
-    Release,
-    /// Compiled from pinned Go modules
-    Source,
+/// How components are obtained, as `artifacts` of a cluster file says it.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// How components are obtained: release, source, directory, oci or auto
+    #[arg(long, default_value_t = ArtifactSource::Release)]
+    pub source: ArtifactSource,
+    /// For `directory`: a folder that `images export` filled
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<String>,
+    /// For `oci`: the registry
+    #[arg(long, value_name = "HOST[/PREFIX]")]
+    pub registry: Option<String>,
+    /// For `oci`: the authorities that are believed, in place of those of the system (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub registry_ca_file: Option<String>,
+    /// For `oci`: credentials, as `docker login` writes them (config.json)
+    #[arg(long, value_name = "FILE")]
+    pub registry_credentials_file: Option<String>,
+}
+
+impl From<SourceArgs> for ArtifactsSpec {
+    fn from(arguments: SourceArgs) -> Self {
+        let SourceArgs { source, directory, registry, registry_ca_file, registry_credentials_file } =
+            arguments;
+        Self { source, directory, registry, registry_ca_file, registry_credentials_file }
+    }
 }
 
 /// `preflight`

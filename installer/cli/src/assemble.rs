@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use kubezt_artifacts::{Architecture, Catalogue, Extent, Prepared, Progress, Wanted};
+use kubezt_artifacts::{Architecture, Catalogue, Exported, Extent, Origin, Prepared, Progress, Wanted};
 use kubezt_engine::link::{BlobSource, NodeProgram};
-use kubezt_model::cluster::{ArtifactSource, Role};
+use kubezt_model::cluster::Role;
 use kubezt_model::desired::{ComponentFile, ComponentImage, Desired, DesiredNode, ManifestSet, Node};
 use kubezt_model::{Digest, Mode, SecretText};
 use kubezt_plan::steps::NODE_OBJECTS;
@@ -53,7 +53,7 @@ pub async fn assemble(
 ) -> Result<Assembled, Failure> {
     let mut desired = rendered(context, encryption_key)?;
     desired.manifests = manifests;
-    let prepared = components(context.file.spec.artifacts.source, &[], Extent::Everything, printer).await?;
+    let prepared = components(&context.origin, &[], Extent::Everything, printer).await?;
     let probe = kubezt_artifacts::program_image(
         &cache()?,
         ARCHITECTURE,
@@ -117,23 +117,51 @@ pub fn catalogue() -> Result<Catalogue, Failure> {
 
 /// Obtains components; none named means all that clusters need.
 pub async fn components(
-    source: ArtifactSource,
+    origin: &Origin,
     wanted: &[String],
     extent: Extent,
     printer: Printer,
 ) -> Result<Prepared, Failure> {
     let catalogue = catalogue()?;
-    let wanted: Vec<&str> =
-        if wanted.is_empty() { catalogue.installed() } else { wanted.iter().map(String::as_str).collect() };
-    let wanted = Wanted { components: &wanted, extent };
-    let report = move |progress: Progress| {
-        if let Progress::Finished { component, what, seconds } = progress {
+    let components = named(&catalogue, wanted);
+    let wanted = Wanted { components: &components, extent };
+    let report = report(printer);
+    kubezt_artifacts::prepare(&catalogue, origin, ARCHITECTURE, wanted, &cache()?, &report)
+        .await
+        .map_err(Failure::chain)
+}
+
+/// Fills a folder with components; none named means all that clusters need.
+pub async fn export(
+    origin: &Origin,
+    wanted: &[String],
+    folder: &Path,
+    printer: Printer,
+) -> Result<Exported, Failure> {
+    let catalogue = catalogue()?;
+    let components = named(&catalogue, wanted);
+    let report = report(printer);
+    kubezt_artifacts::export(&catalogue, origin, ARCHITECTURE, &components, &cache()?, folder, &report)
+        .await
+        .map_err(Failure::chain)
+}
+
+fn named<'a>(catalogue: &'a Catalogue, wanted: &'a [String]) -> Vec<&'a str> {
+    if wanted.is_empty() { catalogue.installed() } else { wanted.iter().map(String::as_str).collect() }
+}
+
+/// What people hear of while components are obtained.
+fn report(printer: Printer) -> impl Fn(Progress) + Send + Sync {
+    move |progress| match progress {
+        Progress::Finished { component, what, seconds } => {
             printer.note(&format!("{component}: {what} ({seconds:.0} s)"));
         }
-    };
-    kubezt_artifacts::prepare(&catalogue, source, ARCHITECTURE, wanted, &cache()?, &report)
-        .await
-        .map_err(Failure::environment)
+        Progress::Again { component, problem, seconds } => {
+            printer.note(&format!("{component}: {problem}; again in {seconds:.0} s"));
+        }
+        Progress::Chosen { source, why } => printer.note(&format!("components come from `{source}`: {why}")),
+        Progress::Started { .. } | Progress::Waiting { .. } | Progress::Received { .. } => {}
+    }
 }
 
 /// Where components are cached: `$XDG_CACHE_HOME/kubezt`, or `~/.cache/kubezt`.
@@ -186,7 +214,7 @@ fn add_components(
 /// Every object in the API: kubezt's own, the CNI's chart right after the first rights, the nodes' labels at the end.
 pub async fn manifests(context: &Context, printer: Printer) -> Result<Vec<ManifestSet>, Failure> {
     let templates = context::templates()?;
-    let prepared = components(context.file.spec.artifacts.source, &[], Extent::Tools, printer).await?;
+    let prepared = components(&context.origin, &[], Extent::Tools, printer).await?;
     let images = catalogue()?.image_names(ARCHITECTURE);
     let secrets = Secrets { encryption_key: no_key() };
     let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
+use kubezt_artifacts::Origin;
 use kubezt_controls::library::is_file;
 use kubezt_controls::{Library, resolve};
 use kubezt_engine::state::{Secrets, State};
@@ -35,6 +36,8 @@ pub struct Context {
     pub cluster: Cluster,
     /// The operator's folder.
     pub state: State,
+    /// Where components come from.
+    pub origin: Origin,
 }
 
 impl Context {
@@ -68,7 +71,9 @@ impl Context {
         let cluster = resolve(&library, &file, &text, &name, profile.as_deref())
             .map_err(|errors| Failure::usage(all(&errors)))?;
         let state = State::beside(&arguments.file).map_err(Failure::environment)?;
-        Ok(Arc::new(Self { library, file, folder, cluster, state }))
+        let origin =
+            Origin::new(&file.spec.artifacts, &|text| located(&folder, text)).map_err(Failure::usage)?;
+        Ok(Arc::new(Self { library, file, folder, cluster, state, origin }))
     }
 
     /// Fingerprint of the cluster's root; `None` before the first install.
@@ -79,10 +84,7 @@ impl Context {
 
     /// A path of the cluster file: `~/` is the home folder, a relative path starts at the file.
     pub fn path(&self, text: &str) -> PathBuf {
-        match text.strip_prefix("~/") {
-            Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
-            None => self.folder.join(text),
-        }
+        located(&self.folder, text)
     }
 
     /// Opens the operator's secrets, making them on the first run. Deriving the key that seals them is meant to take long.
@@ -138,6 +140,14 @@ impl Context {
         };
         let text = prompt::secret(question).map_err(Failure::environment)?;
         Ok(Zeroizing::new(text.as_bytes().to_vec()))
+    }
+}
+
+/// A path of a cluster file in this folder.
+fn located(folder: &Path, text: &str) -> PathBuf {
+    match text.strip_prefix("~/") {
+        Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
+        None => folder.join(text),
     }
 }
 

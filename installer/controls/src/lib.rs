@@ -16,7 +16,6 @@ pub mod check;
 pub mod compare;
 pub mod judge;
 pub mod library;
-pub mod nearest;
 mod place;
 pub mod probe;
 pub mod report;
@@ -25,6 +24,7 @@ pub mod settings_path;
 
 pub use check::api::ApiRead;
 pub use judge::{Evidence, api_reads, judge, reads};
+pub use kubezt_model::nearest;
 pub use library::{Library, LoadError};
 pub use probe::{Probe, ProbeOutcome, ProbeResult};
 pub use resolve::{ResolveError, place_of_profile, resolve};

@@ -99,6 +99,9 @@ spec:
     podSecurity.enforce: 7
   waivers:
     - {requirement: api-anonymus, nodes: [gone], reason: '', owner: me, expires: 2027-01-01}
+  artifacts:
+    source: oci
+    directory: /media
 ";
     let found = errors(&library, text, None);
     let expected = [
@@ -115,6 +118,8 @@ spec:
         ("cluster.yaml:17: a waiver names requirement `api-anonymus`, which does not exist; did you mean `api-anonymous`?"),
         ("cluster.yaml:17: the waiver of `api-anonymus` names node `gone`"),
         ("needs a reason and an owner"),
+        ("cluster.yaml:19: `source: oci` needs `artifacts.registry`"),
+        ("cluster.yaml:20: `artifacts.directory` is for `source: directory`, and the source is `oci`"),
     ];
     for wanted in expected {
         assert!(found.iter().any(|error| error.contains(wanted)), "missing: {wanted}\n{}", found.join("\n"));

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use crate::artifacts::{ArtifactSource, ArtifactsSpec};
 use crate::names::NodeName;
 use crate::yaml::{self, YamlError};
 
@@ -296,30 +297,6 @@ impl Default for CniSpec {
     fn default() -> Self {
         Self { name: "cilium".to_owned(), values: serde_json::Map::new() }
     }
-}
-
-/// Where components come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct ArtifactsSpec {
-    /// How a component is obtained.
-    pub source: ArtifactSource,
-}
-
-impl Default for ArtifactsSpec {
-    fn default() -> Self {
-        Self { source: ArtifactSource::Release }
-    }
-}
-
-/// How a component is obtained; every source gives the same version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ArtifactSource {
-    /// Upstream archive or binary over HTTPS, verified by digest.
-    Release,
-    /// Compiled from a pinned Go module.
-    Source,
 }
 
 /// A requirement that is knowingly not met: verify reports it as `accepted`, until it expires.

@@ -5,9 +5,11 @@
 //! | module | words |
 //! |---|---|
 //! | [`names`] | node names, versions, file modes: strings that were parsed |
+//! | [`nearest`] | the valid name nearest to a mistyped one |
 //! | [`digest`] | SHA-256 content addresses |
 //! | [`yaml`] | the one place YAML is read (with file, line and caret) and written |
 //! | [`cluster`] | `cluster.yaml` as a person writes it |
+//! | [`artifacts`] | its part that says where components come from |
 //! | [`settings`] | every hardening decision, fully resolved |
 //! | [`desired`] | the cluster and each node as they should be |
 //! | [`node`] | what can be read from a node ([`node::Read`]) and what was seen ([`node::Facts`]) |
@@ -18,12 +20,14 @@
 //! | [`finding`] | evidence and verdicts |
 
 pub mod action;
+pub mod artifacts;
 pub mod cluster;
 pub mod desired;
 pub mod digest;
 pub mod event;
 pub mod finding;
 pub mod names;
+pub mod nearest;
 pub mod node;
 pub mod plan;
 pub mod secret;

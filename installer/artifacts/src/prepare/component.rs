@@ -5,57 +5,44 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kubezt_model::Digest;
-use kubezt_model::cluster::ArtifactSource;
 
-use super::{Progress, Run};
+use super::chart::{self, ChartFiles, ChartSource};
+use super::{Extent, Progress, Run};
 use crate::cache::{Blob, Record};
 use crate::catalogue::Component;
-use crate::hashing::digest_parts;
+use crate::download::Step;
+use crate::hashing::{blocking, digest_parts};
 use crate::image::{ImageConfig, assemble_blob};
+use crate::item::Item;
 use crate::layer::{Content, Layer};
-use crate::recipe::{Architecture, BaseRecipe, Format, ImageRecipe, ToolRecipe, last_part};
-use crate::release::{Downloader, extract};
-use crate::source::{Build, FLAGS};
-use crate::{Error, base, registry};
+use crate::recipe::{Architecture, BaseRecipe, Format, ImageRecipe, ToolRecipe};
+use crate::sources::compiled::{Build, FLAGS};
+use crate::sources::{Pinned, Supply};
+use crate::unpack::extract;
+use crate::{Error, base, pull};
 
 /// Raised when the same input is to give other bytes, so that what older versions cached is not used.
 const FORMAT: &str = "2";
 
 /// One component in a run.
-pub(super) struct One<'a> {
-    pub(super) run: &'a Run<'a>,
-    pub(super) component: &'a Component,
-    pub(super) architecture: Architecture,
+pub(crate) struct One<'a> {
+    pub(crate) run: &'a Run<'a>,
+    pub(crate) component: &'a Component,
+    pub(crate) architecture: Architecture,
 }
 
 impl One<'_> {
     /// Programs of the component, from the cache or made now.
     pub(super) async fn programs(&self) -> Result<Record, Error> {
-        let recipe = &self.component.recipe;
-        let what = match self.run.source {
-            ArtifactSource::Source => "compile",
-            ArtifactSource::Release => "download",
-        };
-        let key = match (&self.run.go, &recipe.module) {
-            (Some(go), Some(module)) => {
-                let described =
-                    json(&(module, &recipe.binaries, &recipe.tools, &self.component.pin.version))?;
-                self.key(&["source", &go.version, FLAGS, &described])
-            }
-            (Some(_), None) => return Err(self.no_source("it", "it has no `module`")),
-            (None, _) => {
-                let described =
-                    json(&(&recipe.downloads, &recipe.binaries, &recipe.tools, &self.component.pin))?;
-                self.key(&["release", &described])
-            }
+        let key = self.programs_key()?;
+        let what = match &self.run.supply {
+            Supply::Compiled(_) => "compile",
+            Supply::Pinned(pinned) => pinned.doing(),
         };
         self.cached(&key, what, async |workspace| {
-            let programs = match (&self.run.go, &recipe.module) {
-                (Some(go), Some(module)) => {
-                    let build = Build::prepare(go, self.component, module, self.architecture, workspace)?;
-                    build.compile(&workspace.join("out")).await?
-                }
-                _ => self.download_programs(workspace).await?,
+            let programs = match &self.run.supply {
+                Supply::Compiled(_) => self.build(workspace)?.compile(&workspace.join("out")).await?,
+                Supply::Pinned(pinned) => self.bring_programs(pinned.as_ref(), workspace).await?,
             };
             let cache = self.run.cache.clone();
             blocking(move || {
@@ -68,45 +55,105 @@ impl One<'_> {
     }
 
     /// Charts of the component, from the cache or packed now. They need no program of it.
-    pub(super) async fn charts(&self) -> Result<Record, Error> {
-        let recipe = &self.component.recipe;
-        let charts: BTreeMap<_, _> = recipe
-            .tools
-            .iter()
-            .filter_map(|(name, tool)| Some((name, (tool, tool.chart.as_ref()?))))
-            .collect();
-        if charts.is_empty() {
+    pub(crate) async fn charts(&self) -> Result<Record, Error> {
+        if self.chart_tools().next().is_none() {
             return Ok(Record::default());
         }
-        let described = json(&(&recipe.module, &recipe.downloads, &recipe.tools, &self.component.pin))?;
-        let key = self.key(&[
-            "charts",
-            match self.run.source {
-                ArtifactSource::Source => "source",
-                ArtifactSource::Release => "release",
-            },
-            &described,
-        ]);
-        self.cached(&key, "chart", async |workspace| {
-            let sources = match (&self.run.go, &recipe.module) {
-                (Some(go), Some(module)) => {
-                    let build = Build::prepare(go, self.component, module, self.architecture, workspace)?;
-                    let module = build.module_folder().await?;
-                    let sources = |(name, (tool, chart)): (&String, (&ToolRecipe, &String))| {
-                        let sources =
-                            ChartSources::new(tool, module.join(chart), |folder| module.join(folder));
-                        (name.clone(), sources)
+        self.cached(&self.charts_key()?, "chart", async |workspace| {
+            let sources = match &self.run.supply {
+                Supply::Compiled(_) => {
+                    let module = self.build(workspace)?.module_folder().await?;
+                    let files = |(name, tool, chart): (&String, &ToolRecipe, &String)| {
+                        let files = ChartFiles::new(tool, module.join(chart), |folder| module.join(folder));
+                        (name.clone(), ChartSource::Files(files))
                     };
-                    charts.into_iter().map(sources).collect()
+                    self.chart_tools().map(files).collect()
                 }
-                _ => self.download_charts(workspace).await?,
+                Supply::Pinned(pinned) if pinned.has_charts() => {
+                    self.bring_charts(pinned.as_ref(), workspace).await?
+                }
+                Supply::Pinned(pinned) => self.bring_chart_files(pinned.as_ref(), workspace).await?,
             };
             self.pack(sources, workspace).await
         })
         .await
     }
 
-    async fn download_programs(&self, workspace: &Path) -> Result<BTreeMap<String, PathBuf>, Error> {
+    /// What a source of pinned content will be asked for: all that is not in the cache.
+    pub(super) fn missing(&self, pinned: &dyn Pinned, extent: Extent) -> Result<Vec<Item>, Error> {
+        let cache = &self.run.cache;
+        let mut missing = Vec::new();
+        if self.wants_programs(extent) && cache.record(&self.programs_key()?).is_none() {
+            missing.extend(self.program_items()?);
+        }
+        if self.chart_tools().next().is_some() && cache.record(&self.charts_key()?).is_none() {
+            if pinned.has_charts() {
+                missing.extend(self.chart_items());
+            } else {
+                let (members, _) = self.chart_members(Path::new(""))?;
+                missing.extend(self.files(&members)?);
+            }
+        }
+        if extent == Extent::Everything {
+            let images = self.image_items();
+            let images = images
+                .filter(|(reference, digest)| cache.record(&self.pull_key(reference, digest)).is_none());
+            missing.extend(images.map(|(reference, digest)| Item::Document { reference, digest }));
+        }
+        Ok(missing)
+    }
+
+    /// Whether programs are wanted, and not charts alone.
+    pub(super) fn wants_programs(&self, extent: Extent) -> bool {
+        let tools = &self.component.recipe.tools;
+        extent == Extent::Everything || tools.values().any(|tool| tool.binary.is_some())
+    }
+
+    /// Upstream's files that programs are taken from.
+    pub(crate) fn program_items(&self) -> Result<Vec<Item>, Error> {
+        let (members, _) = self.program_members(Path::new(""))?;
+        self.files(&members)
+    }
+
+    /// Charts, as kubezt packs them.
+    pub(crate) fn chart_items(&self) -> Vec<Item> {
+        let Component { recipe, pin, .. } = self.component;
+        let item = |(name, ..): (&String, &ToolRecipe, &String)| {
+            Some(Item::Chart {
+                component: recipe.name.clone(),
+                version: pin.version.clone(),
+                tool: name.clone(),
+                digest: *pin.charts.get(name)?,
+            })
+        };
+        self.chart_tools().filter_map(item).collect()
+    }
+
+    /// Images that are pulled, and not assembled: reference and digest of the index.
+    pub(crate) fn image_items(&self) -> impl Iterator<Item = (String, Digest)> {
+        let Component { recipe, pin, .. } = self.component;
+        let pinned = |(name, image): (&String, &ImageRecipe)| {
+            Some((self.expand(&image.reference), *pin.images.get(name)?))
+        };
+        recipe.images.iter().filter_map(pinned)
+    }
+
+    fn chart_tools(&self) -> impl Iterator<Item = (&String, &ToolRecipe, &String)> {
+        let tools = self.component.recipe.tools.iter();
+        tools.filter_map(|(name, tool)| Some((name, tool, tool.chart.as_ref()?)))
+    }
+
+    fn build(&self, workspace: &Path) -> Result<Build<'_>, Error> {
+        match (self.run.supply.go(), &self.component.recipe.module) {
+            (Some(go), Some(module)) => {
+                Build::prepare(go, self.component, module, self.architecture, workspace)
+            }
+            _ => Err(self.no_source("it", "only what has a `module` is compiled")),
+        }
+    }
+
+    /// What programs are taken from, and where each is then.
+    fn program_members(&self, workspace: &Path) -> Result<(Members<'_>, BTreeMap<String, PathBuf>), Error> {
         let recipe = &self.component.recipe;
         let pin = &self.component.pin;
         // What an image that is pulled would have held is not needed.
@@ -126,51 +173,94 @@ impl One<'_> {
             members.entry(download).or_default().insert(member, path.clone());
             programs.insert(name.clone(), path);
         }
-        self.download(members, workspace).await?;
+        Ok((members, programs))
+    }
+
+    async fn bring_programs(
+        &self,
+        pinned: &dyn Pinned,
+        workspace: &Path,
+    ) -> Result<BTreeMap<String, PathBuf>, Error> {
+        let (members, programs) = self.program_members(workspace)?;
+        self.unpack(pinned, members, workspace).await?;
         Ok(programs)
     }
 
-    async fn download_charts(&self, workspace: &Path) -> Result<BTreeMap<String, ChartSources>, Error> {
+    async fn bring_charts(
+        &self,
+        pinned: &dyn Pinned,
+        workspace: &Path,
+    ) -> Result<BTreeMap<String, ChartSource>, Error> {
+        let mut charts = BTreeMap::new();
+        for item in self.chart_items() {
+            let path = workspace.join(item.path());
+            pinned.bring(&item, &path, &|step| self.heard(step)).await?;
+            if let Item::Chart { tool, .. } = item {
+                charts.insert(tool, ChartSource::Tar(path));
+            }
+        }
+        Ok(charts)
+    }
+
+    /// What charts are packed of, and where that is then.
+    fn chart_members(&self, workspace: &Path) -> Result<(Members<'_>, BTreeMap<String, ChartSource>), Error> {
         let mut members = Members::new();
         let mut charts = BTreeMap::new();
-        for (name, tool) in self.component.recipe.tools.iter().filter(|(_, tool)| tool.chart.is_some()) {
+        for (name, tool, _) in self.chart_tools() {
             let download = tool.download.as_deref();
             let download = download.ok_or_else(|| self.no_source(name, "its recipe names no download"))?;
             let path = workspace.join("charts").join(name);
             let member = self.expand(tool.member.as_deref().unwrap_or_default());
             let members = members.entry(download).or_default();
             members.insert(member, path.clone());
-            let sources =
-                ChartSources::new(tool, path, |folder| workspace.join("also").join(name).join(folder));
+            let files = ChartFiles::new(tool, path, |folder| workspace.join("also").join(name).join(folder));
             let root = self.expand(tool.member_root().unwrap_or_default());
-            for (folder, also) in tool.also.keys().zip(&sources.also) {
+            for (folder, also) in tool.also.keys().zip(&files.also) {
                 members.insert(format!("{root}{folder}"), also.folder.clone());
             }
-            charts.insert(name.clone(), sources);
+            charts.insert(name.clone(), ChartSource::Files(files));
         }
-        self.download(members, workspace).await?;
+        Ok((members, charts))
+    }
+
+    async fn bring_chart_files(
+        &self,
+        pinned: &dyn Pinned,
+        workspace: &Path,
+    ) -> Result<BTreeMap<String, ChartSource>, Error> {
+        let (members, charts) = self.chart_members(workspace)?;
+        self.unpack(pinned, members, workspace).await?;
         Ok(charts)
     }
 
-    /// Fetches downloads and puts what is wanted of each where it is wanted.
-    async fn download(&self, members: Members<'_>, workspace: &Path) -> Result<(), Error> {
-        if members.is_empty() {
-            return Ok(());
-        }
-        let downloader = Downloader::new()?;
+    fn files(&self, members: &Members<'_>) -> Result<Vec<Item>, Error> {
+        members.keys().map(|name| self.file(name)).collect()
+    }
+
+    fn file(&self, name: &str) -> Result<Item, Error> {
+        let Component { recipe, pin, .. } = self.component;
+        let digest = match pin.downloads.get(name) {
+            Some(digests) => Some(*digests.get(&self.architecture).ok_or_else(|| {
+                self.no_source(name, &format!("the lock has no digest of it for {}", self.architecture))
+            })?),
+            // Only charts may come without: the digest of the chart itself is checked.
+            None => None,
+        };
+        Ok(Item::File {
+            component: recipe.name.clone(),
+            version: pin.version.clone(),
+            architecture: self.architecture,
+            url: self.expand(&recipe.downloads[name].url),
+            digest,
+        })
+    }
+
+    /// Has upstream's files brought and puts what is wanted of each where it is wanted.
+    async fn unpack(&self, pinned: &dyn Pinned, members: Members<'_>, workspace: &Path) -> Result<(), Error> {
         for (name, members) in members {
-            let download = &self.component.recipe.downloads[name];
-            let url = self.expand(&download.url);
-            let wanted = match self.component.pin.downloads.get(name) {
-                Some(digests) => Some(*digests.get(&self.architecture).ok_or_else(|| {
-                    self.no_source(name, &format!("the lock has no digest of it for {}", self.architecture))
-                })?),
-                // Only charts may come without: the digest of the chart itself is checked.
-                None => None,
-            };
             let file = workspace.join(format!("download-{name}"));
-            downloader.fetch(&url, wanted, &file, &|bytes, total| self.received(bytes, total)).await?;
-            match download.format {
+            pinned.bring(&self.file(name)?, &file, &|step| self.heard(step)).await?;
+            match self.component.recipe.downloads[name].format {
                 Format::TarGz => blocking(move || extract(&file, &members)).await?,
                 Format::File => {
                     for target in members.into_values() {
@@ -186,28 +276,23 @@ impl One<'_> {
     }
 
     /// Packs charts into the cache.
-    async fn pack(&self, charts: BTreeMap<String, ChartSources>, workspace: &Path) -> Result<Record, Error> {
+    async fn pack(&self, charts: BTreeMap<String, ChartSource>, workspace: &Path) -> Result<Record, Error> {
         let cache = self.run.cache.clone();
         let name = self.component.recipe.name.clone();
         let pins = self.component.pin.charts.clone();
         let workspace = workspace.to_owned();
         blocking(move || {
+            let doing = || Error::file("cannot pack a chart");
             let mut record = Record::default();
-            for (tool, sources) in charts {
-                let packed = workspace.join(format!("{tool}.tgz"));
-                let found =
-                    pack_chart(&sources, &name, &packed).map_err(Error::file("cannot pack a chart"))?;
-                match pins.get(&tool) {
-                    Some(wanted) if *wanted == found => {}
-                    wanted => {
-                        let wanted = wanted.copied().unwrap_or(Digest::from_bytes([0; 32]));
-                        return Err(Error::WrongDigest {
-                            what: format!("the chart `{tool}`"),
-                            wanted,
-                            found,
-                        });
-                    }
+            for (tool, source) in charts {
+                let tar = source.tar(&name).map_err(doing())?;
+                let (wanted, found) = (pins.get(&tool), Digest::of(&tar));
+                if wanted != Some(&found) {
+                    let wanted = wanted.copied().unwrap_or(Digest::from_bytes([0; 32]));
+                    return Err(Error::WrongDigest { what: format!("the chart `{tool}`"), wanted, found });
                 }
+                let packed = workspace.join(format!("{tool}.tgz"));
+                chart::pack(&tar, &packed).map_err(doing())?;
                 record.0.insert(tool, cache.adopt(&packed, false)?);
             }
             Ok(record)
@@ -217,16 +302,16 @@ impl One<'_> {
 
     pub(super) async fn image(&self, name: &str, image: &ImageRecipe, built: &Record) -> Result<Blob, Error> {
         let reference = self.expand(&image.reference);
-        let pinned =
-            self.component.pin.images.get(name).filter(|_| self.run.source == ArtifactSource::Release);
-        let record = if let Some(index) = pinned {
-            let key = self.key(&["pull", &reference, &index.to_string()]);
-            self.cached(&key, &reference, async |workspace| {
-                let downloader = Downloader::new()?;
-                let received = |bytes, total| self.received(bytes, total);
-                let (archive, blob) =
-                    registry::pull(&downloader, &reference, *index, self.architecture, workspace, &received)
-                        .await?;
+        let pinned = match &self.run.supply {
+            Supply::Pinned(pinned) => Some(pinned).zip(self.component.pin.images.get(name)),
+            Supply::Compiled(_) => None,
+        };
+        let record = if let Some((pinned, index)) = pinned {
+            self.cached(&self.pull_key(&reference, index), &reference, async |workspace| {
+                let watch = |step| self.heard(step);
+                let pulled =
+                    pull::pull(pinned.as_ref(), &reference, *index, self.architecture, workspace, &watch);
+                let (archive, blob) = pulled.await?;
                 self.run.cache.adopt_hashed(&archive, blob, false).map(only)
             })
             .await?
@@ -277,11 +362,7 @@ impl One<'_> {
         reference: &str,
         workspace: &Path,
     ) -> Result<Layer, Error> {
-        let (Some(go), Some(module)) = (&self.run.go, &self.component.recipe.module) else {
-            return Err(self.no_source(reference, "an image with a `base` needs the files of its `module`"));
-        };
-        let build = Build::prepare(go, self.component, module, self.architecture, workspace)?;
-        let module = build.module_folder().await?;
+        let module = self.build(workspace)?.module_folder().await?;
         let root = base::bootstrap(recipe, reference, self.architecture, workspace).await?;
         let recipe = recipe.clone();
         blocking(move || base::layer(&recipe, &root, &module)).await
@@ -298,22 +379,75 @@ impl One<'_> {
         if let Some(record) = cache.record(key) {
             return Ok(record);
         }
-        let component = || self.component.recipe.name.clone();
-        let report = self.run.progress;
+        let waiting =
+            || (self.run.progress)(Progress::Waiting { component: self.component.recipe.name.clone() });
         let started = Instant::now();
-        let workspace = cache.workspace(key, || report(Progress::Waiting { component: component() })).await?;
+        let workspace = cache.workspace(key, waiting).await?;
         // Another run may have made it while this one waited.
         if let Some(record) = cache.record(key) {
             return Ok(record);
         }
         // The semaphore is never closed, so a turn always comes.
         let _turn = self.run.turns.acquire().await;
+        let make = async {
+            let record = make(workspace.path()).await?;
+            cache.keep_record(key, &record, workspace.path())?;
+            Ok(record)
+        };
+        self.work_since(started, what, make).await
+    }
+
+    /// Reports the beginning and the good end of work.
+    pub(crate) async fn work<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.work_since(Instant::now(), what, work).await
+    }
+
+    async fn work_since<T>(
+        &self,
+        started: Instant,
+        what: &str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let component = || self.component.recipe.name.clone();
+        let report = self.run.progress;
         report(Progress::Started { component: component(), what: what.to_owned() });
-        let record = make(workspace.path()).await?;
-        cache.keep_record(key, &record, workspace.path())?;
+        let done = work.await?;
         let seconds = started.elapsed().as_secs_f64();
         report(Progress::Finished { component: component(), what: what.to_owned(), seconds });
-        Ok(record)
+        Ok(done)
+    }
+
+    fn programs_key(&self) -> Result<Digest, Error> {
+        let Component { recipe, pin, .. } = self.component;
+        match (&self.run.supply, &recipe.module) {
+            (Supply::Compiled(go), Some(module)) => {
+                let described = json(&(module, &recipe.binaries, &recipe.tools, &pin.version))?;
+                Ok(self.key(&["source", &go.version, FLAGS, &described]))
+            }
+            (Supply::Compiled(_), None) => Err(self.no_source("it", "it has no `module`")),
+            (Supply::Pinned(_), _) => {
+                let described = json(&(&recipe.downloads, &recipe.binaries, &recipe.tools, pin))?;
+                Ok(self.key(&["release", &described]))
+            }
+        }
+    }
+
+    fn charts_key(&self) -> Result<Digest, Error> {
+        let Component { recipe, pin, .. } = self.component;
+        let described = json(&(&recipe.module, &recipe.downloads, &recipe.tools, pin))?;
+        let from = match &self.run.supply {
+            Supply::Compiled(_) => "source",
+            Supply::Pinned(_) => "release",
+        };
+        Ok(self.key(&["charts", from, &described]))
+    }
+
+    fn pull_key(&self, reference: &str, index: &Digest) -> Digest {
+        self.key(&["pull", reference, &index.to_string()])
     }
 
     /// Key of something made from these inputs, this component's module and this architecture.
@@ -324,7 +458,7 @@ impl One<'_> {
         digest_parts(head.iter().chain(inputs).map(|part| part.as_bytes()).chain(module))
     }
 
-    pub(super) fn named(&self, record: &Record, name: &str) -> Result<Blob, Error> {
+    pub(crate) fn named(&self, record: &Record, name: &str) -> Result<Blob, Error> {
         record.0.get(name).copied().ok_or_else(|| self.no_source(name, "its recipe gives no way to make it"))
     }
 
@@ -332,11 +466,14 @@ impl One<'_> {
         self.component.expand(template, self.architecture)
     }
 
-    fn received(&self, bytes: u64, total: Option<u64>) {
-        (self.run.progress)(Progress::Received {
-            component: self.component.recipe.name.clone(),
-            bytes,
-            total,
+    /// Passes on what happens to a file.
+    pub(crate) fn heard(&self, step: Step) {
+        let component = self.component.recipe.name.clone();
+        (self.run.progress)(match step {
+            Step::Received { bytes, total } => Progress::Received { component, bytes, total },
+            Step::Again { problem, wait } => {
+                Progress::Again { component, problem, seconds: wait.as_secs_f64() }
+            }
         });
     }
 
@@ -344,7 +481,7 @@ impl One<'_> {
         Error::NoSource {
             component: self.component.recipe.name.clone(),
             what: what.to_owned(),
-            from: self.run.source,
+            from: self.run.supply.kind(),
             hint: hint.to_owned(),
         }
     }
@@ -359,129 +496,6 @@ fn only(blob: Blob) -> Record {
 /// What is wanted of each download, and where it goes.
 type Members<'a> = BTreeMap<&'a str, BTreeMap<String, PathBuf>>;
 
-/// Where a chart's files are on this machine.
-struct ChartSources {
-    folder: PathBuf,
-    also: Vec<Also>,
-}
-
-/// A further folder of a chart.
-struct Also {
-    folder: PathBuf,
-    /// Folder in the chart.
-    target: String,
-    /// Name of the folder it was upstream.
-    prefix: String,
-}
-
-impl ChartSources {
-    /// `locate` says where a further folder of the tree is; order is the recipe's.
-    fn new(tool: &ToolRecipe, folder: PathBuf, locate: impl Fn(&str) -> PathBuf) -> Self {
-        let also = tool.also.iter().map(|(folder, target)| Also {
-            folder: locate(folder),
-            target: target.clone(),
-            prefix: last_part(folder).to_owned(),
-        });
-        Self { folder, also: also.collect() }
-    }
-}
-
-/// Packs a chart as Helm reads it. Returns the digest of the tar inside, which depends on the chart's files alone.
-fn pack_chart(sources: &ChartSources, name: &str, packed: &Path) -> std::io::Result<Digest> {
-    let mut layer = Layer::new();
-    layer.add_tree(&sources.folder, name, &|_| true)?;
-    for also in &sources.also {
-        let mut found = false;
-        for entry in fs_err::read_dir(&also.folder)? {
-            let entry = entry?;
-            let file = entry.file_name();
-            let Some(file) = file.to_str().filter(|file| file.ends_with(".yaml")) else { continue };
-            let path = format!("{name}/{}/{}-{file}", also.target, also.prefix);
-            layer.add(&path, 0o644, Content::File(entry.path()));
-            found = true;
-        }
-        if !found {
-            let folder = also.folder.display();
-            return Err(std::io::Error::other(format!("{folder} has no *.yaml file for the chart")));
-        }
-    }
-    layer.restore_modes(name);
-    let tar = layer.write(Vec::new())?;
-    let digest = Digest::of(&tar);
-    let mut encoder =
-        flate2::write::GzEncoder::new(fs_err::File::create(packed)?, flate2::Compression::default());
-    std::io::Write::write_all(&mut encoder, &tar)?;
-    encoder.finish()?;
-    Ok(digest)
-}
-
 fn json(value: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::file("cannot describe a build")(error.into()))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(Error::Worker)?
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-
-    #[test]
-    fn a_chart_has_the_same_digest_wherever_it_comes_from() {
-        let folder = tempfile::tempdir().unwrap();
-        let chart = folder.path().join("chart");
-        fs_err::create_dir_all(chart.join("templates")).unwrap();
-        fs_err::write(chart.join("Chart.yaml"), b"name: a\n").unwrap();
-        let packed = folder.path().join("a.tgz");
-        let sources = ChartSources { folder: chart.clone(), also: Vec::new() };
-        let first = pack_chart(&sources, "a", &packed).unwrap();
-        // Go's module cache is read-only; an unpacked archive is not.
-        fs_err::set_permissions(chart.join("Chart.yaml"), std::fs::Permissions::from_mode(0o444)).unwrap();
-        assert_eq!(first, pack_chart(&sources, "a", &packed).unwrap());
-        fs_err::write(chart.join("templates/b.yaml"), b"b").unwrap();
-        assert_ne!(first, pack_chart(&sources, "a", &packed).unwrap());
-    }
-
-    #[test]
-    fn further_folders_give_their_yaml_files_and_none_hides_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |path: &str, bytes: &[u8]| {
-            let path = folder.path().join(path);
-            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-            fs_err::write(path, bytes).unwrap();
-        };
-        write("chart/Chart.yaml", b"name: a\n");
-        write("api/v1/a.yaml", b"one");
-        write("api/v1/embed.go", b"package a");
-        write("api/v2/a.yaml", b"two");
-        let also = |version: &str| Also {
-            folder: folder.path().join("api").join(version),
-            target: "crds".to_owned(),
-            prefix: version.to_owned(),
-        };
-        let mut sources =
-            ChartSources { folder: folder.path().join("chart"), also: vec![also("v1"), also("v2")] };
-        let packed = folder.path().join("a.tgz");
-        let first = pack_chart(&sources, "a", &packed).unwrap();
-        let file = fs_err::File::open(&packed).unwrap();
-        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
-        let unpacked = tempfile::tempdir().unwrap();
-        archive.unpack(unpacked.path()).unwrap();
-        let read = |path: &str| fs_err::read(unpacked.path().join("a").join(path)).ok();
-        assert_eq!(read("crds/v1-a.yaml").unwrap(), b"one");
-        assert_eq!(read("crds/v2-a.yaml").unwrap(), b"two");
-        assert_eq!(fs_err::read_dir(unpacked.path().join("a/crds")).unwrap().count(), 2);
-        sources.also.reverse();
-        assert_eq!(first, pack_chart(&sources, "a", &packed).unwrap());
-
-        fs_err::create_dir_all(folder.path().join("api/v3")).unwrap();
-        sources.also.push(also("v3"));
-        let error = pack_chart(&sources, "a", &packed).unwrap_err().to_string();
-        assert!(error.contains("v3"), "{error}");
-    }
 }

@@ -58,6 +58,9 @@ pub fn cluster(file: &ClusterFile, library: &Library, source: Source<'_>, errors
     networks(spec, &mut problems);
     endpoint(spec, &mut problems);
     waivers(spec, library, &mut problems);
+    for problem in spec.artifacts.problems() {
+        problems.add("artifacts", problem.key, problem.problem);
+    }
     let valid = !spec.cni.name.is_empty()
         && spec.cni.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     if !valid {
