@@ -75,8 +75,9 @@ pub fn unreachable_node(world: &World) -> Result<()> {
         text.replace(&address, &nobody).replace("  ssh:\n", "  ssh:\n    connectTimeoutSeconds: 3\n")
     })?;
     let run = kubezt.run("plan", &["--summary"])?;
-    ensure!(run.code == 1, "exit code {}: {}", run.code, run.stderr);
-    ensure!(run.stderr.contains(&world.lab.worker().name), "the node is not named: {}", run.stderr);
+    ensure!(run.code == 4, "exit code {}: {}", run.code, run.stderr);
+    let said = format!("{}: connecting failed", world.lab.worker().name);
+    ensure!(run.stderr.contains(&said), "the node is not named: {}", run.stderr);
     ensure!(
         run.stdout.contains(&world.lab.control_plane().name),
         "the others are not planned: {}",

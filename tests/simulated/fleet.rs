@@ -3,18 +3,24 @@
 //! It answers the same reads and takes the same actions as real nodes, so that whole installs run in milliseconds. It
 //! serves speed and fault injection; what a real node does is shown on real nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kubezt_engine::certificates::{ApplyActions, Authorities, DueCertificates, Issuer};
 use kubezt_engine::executor::{Fleet, Sink};
+use kubezt_engine::manifests::is_of;
+use kubezt_engine::nodes::NodeFailure;
+use kubezt_engine::{doctor, failures};
 use kubezt_model::NodeName;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::desired::{Desired, DesiredNode};
+use kubezt_model::health::{ApiServerAnswer, ApiServerReading};
 use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::plan::{Gate, Operation, Step, StepId};
 use kubezt_pki::RootAuthority;
 use kubezt_plan::assess::object_name;
+use kubezt_plan::doctor::{ApiEvidence, Evidence, NodeCondition, NodeSeen};
 use kubezt_plan::{Assessment, Due};
 use serde_json::Value;
 
@@ -28,8 +34,23 @@ pub struct World {
     pub etcd: Mutex<Etcd>,
     pub root: Arc<RootAuthority>,
     pub now: jiff::Timestamp,
+    /// Nodes that nobody reaches.
+    pub unreached: BTreeSet<NodeName>,
+    /// What happens to a node in the next run.
+    pub ailment: Option<Ailment>,
     desired: Arc<Desired>,
     fault: Option<Fault>,
+}
+
+/// What happens to one node, while the others are well.
+#[derive(Debug, Clone)]
+pub struct Ailment {
+    /// The step in which it happens, with this many of its actions done.
+    pub step: StepId,
+    /// Actions of the step that are still done.
+    pub actions: usize,
+    /// Whether the node is gone from then on; otherwise that one step fails.
+    pub dies: bool,
 }
 
 /// A run that dies: in the step that begins after this many others, with this many of its actions done.
@@ -51,6 +72,8 @@ impl World {
             etcd: Mutex::default(),
             root: Arc::new(kubezt_pki::new_root("simulated", now, 10).unwrap()),
             now,
+            unreached: BTreeSet::new(),
+            ailment: None,
             desired,
             fault: None,
         })
@@ -68,9 +91,24 @@ impl World {
             etcd: Mutex::new(lock(&self.etcd).clone()),
             root: Arc::clone(&self.root),
             now: self.now,
+            unreached: BTreeSet::new(),
+            ailment: None,
             desired,
             fault,
         })
+    }
+
+    /// The same world, in which something happens to a node in the next run.
+    pub fn ailing(&self, ailment: Ailment) -> Arc<Self> {
+        let world = self.fork(Arc::clone(&self.desired), None);
+        Arc::new(Self { ailment: Some(ailment), ..Arc::into_inner(world).unwrap() })
+    }
+
+    /// The same world, in which nobody reaches these nodes.
+    pub fn without(&self, nodes: &[&str]) -> Arc<Self> {
+        let world = self.fork(Arc::clone(&self.desired), None);
+        let unreached = nodes.iter().map(|name| name.parse().unwrap()).collect();
+        Arc::new(Self { unreached, ..Arc::into_inner(world).unwrap() })
     }
 
     /// What is wanted.
@@ -89,6 +127,7 @@ impl World {
             .desired
             .nodes
             .iter()
+            .filter(|desired| !self.unreached.contains(&desired.node.name))
             .map(|desired| {
                 let name = desired.node.name.clone();
                 let node = lock(&self.nodes)[&name].clone();
@@ -136,6 +175,67 @@ impl World {
         (facts, assessment)
     }
 
+    /// Looks at everything the doctor looks at.
+    pub fn examine(&self) -> Evidence {
+        let reached = self.desired.nodes.iter().filter(|node| !self.unreached.contains(&node.node.name));
+        let names: Vec<String> =
+            lock(&self.etcd).members().iter().map(|member| member.name.clone()).collect();
+        let running = names.iter().filter(|name| self.member_runs(name)).count();
+        let decides = running * 2 > names.len();
+        let answer =
+            if decides { ApiServerAnswer::Ready } else { ApiServerAnswer::Failing(vec!["etcd".to_owned()]) };
+        let servers = self.desired.cluster.control_plane().map(|node| ApiServerReading {
+            address: SocketAddr::new(node.address(), self.desired.cluster.endpoint.port),
+            answer: answer.clone(),
+        });
+        let servers: Vec<ApiServerReading> = servers.collect();
+        let facts = reached.map(|desired| {
+            let name = desired.node.name.clone();
+            let runs = self.member_runs(name.as_str());
+            let node = lock(&self.nodes)[&name].clone();
+            let readings = kubezt_plan::doctor::reads(desired).into_iter().map(|read| {
+                let reading = match &read {
+                    Read::EtcdMembers if runs && decides => {
+                        Reading::EtcdMembers(lock(&self.etcd).members().to_vec())
+                    }
+                    Read::EtcdMembers | Read::EtcdStatus if !runs || !decides => {
+                        Reading::Failed("no answer".to_owned())
+                    }
+                    Read::ApiServers if !names.is_empty() => Reading::ApiServers(servers.clone()),
+                    other => node.read(other),
+                };
+                (read, reading)
+            });
+            (name.clone(), Facts { node: name, at: self.now.as_second(), readings: readings.collect() })
+        });
+        let facts = facts.collect();
+        let lost = self.unreached.iter().map(|node| NodeFailure {
+            node: node.clone(),
+            why: format!("{node}: no route to host"),
+            privilege: false,
+        });
+        let lost: Vec<NodeFailure> = lost.collect();
+        let api = if decides { Ok(self.seen_by_api()) } else { Err("the API gave no answer".to_owned()) };
+        doctor::evidence(&self.desired, facts, &lost, BTreeMap::new(), api, self.now)
+    }
+
+    /// A node is Ready whose kubelet runs and that is reached.
+    fn seen_by_api(&self) -> ApiEvidence {
+        let nodes = lock(&self.nodes);
+        let registered = nodes.iter().filter(|(_, node)| node.registered);
+        let seen = registered.map(|(name, node)| {
+            let ready = node.is_active("kubelet.service") && !self.unreached.contains(name);
+            let status = if ready { "True" } else { "Unknown" };
+            let condition = NodeCondition {
+                kind: "Ready".to_owned(),
+                status: status.to_owned(),
+                message: "Kubelet stopped posting node status.".to_owned(),
+            };
+            NodeSeen { name: name.to_string(), conditions: vec![condition] }
+        });
+        ApiEvidence { nodes: seen.collect(), ..ApiEvidence::default() }
+    }
+
     /// Whether the member of etcd on this node runs: kubelet starts it where it has a manifest, it has data, and nobody has
     /// removed it.
     fn member_runs(&self, node: &str) -> bool {
@@ -145,6 +245,7 @@ impl World {
         listed
             && node.is_some_and(|node| {
                 node.is_active("kubelet.service")
+                    && !node.has_crashed("etcd")
                     && [etcd::MANIFEST, etcd::DATA].iter().all(|path| node.files.contains_key(*path))
             })
     }
@@ -211,6 +312,11 @@ impl World {
         nodes.find(|desired| desired.node.name == *node).ok_or_else(|| format!("{node}: no such node"))
     }
 
+    /// Nodes that are not waited for: something failed on them, or nobody reaches them.
+    fn without_these(&self, behind: &BTreeSet<NodeName>) -> BTreeSet<NodeName> {
+        behind.union(&self.unreached).cloned().collect()
+    }
+
     fn api_runs(&self) -> bool {
         const NEEDED: [&str; 4] = [
             "/etc/etcd/pki/server.crt",
@@ -219,7 +325,8 @@ impl World {
             "/etc/kubernetes/pki/apiserver.crt",
         ];
         let nodes = lock(&self.nodes);
-        self.desired.cluster.control_plane().all(|node| {
+        let reached = |node: &&kubezt_model::desired::Node| !self.unreached.contains(&node.name);
+        self.desired.cluster.control_plane().filter(reached).all(|node| {
             let node = &nodes[&node.name];
             ["containerd.service", "kubelet.service"].iter().all(|unit| node.is_active(unit))
                 && NEEDED.iter().all(|path| node.files.contains_key(*path))
@@ -230,19 +337,20 @@ impl World {
     }
 
     /// What a gate waits for, as far as it exists here.
-    fn gate(&self, gate: &Gate) -> Result<(), String> {
+    fn gate(&self, gate: &Gate, behind: &BTreeSet<NodeName>) -> Result<(), String> {
         if !self.api_runs() {
             return Err("the API does not run".to_owned());
         }
         match gate {
             Gate::ApiReady => Ok(()),
-            Gate::NodesReady => match self.idle_node() {
+            Gate::NodesReady => match self.idle_node(behind) {
                 None => Ok(()),
                 Some(node) => Err(format!("{node} is not Ready")),
             },
             Gate::WorkloadsReady | Gate::PodsTalk => {
                 let objects = lock(&self.objects);
-                let wanted = self.desired.manifests.iter().flat_map(|set| &set.objects).map(object_name);
+                let wanted = self.desired.manifests.iter().flat_map(|set| &set.objects);
+                let wanted = wanted.filter(|object| !is_of(object, behind)).map(object_name);
                 match wanted.into_iter().find(|name| !objects.contains_key(name)) {
                     None => Ok(()),
                     Some(name) => Err(format!("{name} is missing")),
@@ -251,13 +359,13 @@ impl World {
         }
     }
 
-    fn idle_node(&self) -> Option<NodeName> {
+    fn idle_node(&self, behind: &BTreeSet<NodeName>) -> Option<NodeName> {
         let nodes = lock(&self.nodes);
         let runs = |name: &NodeName| {
             nodes.get(name).is_some_and(|node| node.is_active("kubelet.service") && node.registered)
         };
         let mut wanted = self.desired.nodes.iter().map(|node| &node.node.name);
-        wanted.find(|name| !runs(name)).cloned()
+        wanted.find(|name| !runs(name) && !behind.contains(*name)).cloned()
     }
 }
 
@@ -294,8 +402,8 @@ impl Hands<'_> {
 }
 
 impl ApplyActions for Hands<'_> {
-    fn reaches(&self, _: &NodeName) -> bool {
-        true
+    fn reaches(&self, node: &NodeName) -> bool {
+        !self.world.unreached.contains(node)
     }
 
     async fn apply(&self, node: &NodeName, actions: Vec<Action>) -> Result<Vec<Outcome>, String> {
@@ -336,7 +444,23 @@ impl SimulatedFleet {
         (index, allowance)
     }
 
-    async fn act(&self, step: &Step, hands: &Hands<'_>) -> Result<usize, String> {
+    /// How many actions of a step are done where something happens to its node.
+    fn ails(&self, step: &Step) -> Option<usize> {
+        let ailment = self.world.ailment.as_ref()?;
+        if ailment.step == step.id {
+            return Some(ailment.actions);
+        }
+        let node = ailment.step.as_str().split_once('/').map(|(node, _)| node);
+        let died = ailment.dies && lock(&self.begun).iter().any(|(step, _)| *step == ailment.step);
+        (died && step.node.as_ref().map(NodeName::as_str) == node).then_some(0)
+    }
+
+    async fn act(
+        &self,
+        step: &Step,
+        behind: &BTreeSet<NodeName>,
+        hands: &Hands<'_>,
+    ) -> Result<usize, String> {
         let node = || step.node.as_ref().ok_or_else(|| "the step names no node".to_owned());
         match &step.operation {
             Operation::Node { actions } => {
@@ -354,11 +478,11 @@ impl SimulatedFleet {
                 issuer.issue(hands, node()?, &due).await
             }
             Operation::Apply { manifests } => {
-                self.world.gate(&Gate::ApiReady)?;
-                for object in &manifests.objects {
+                self.world.gate(&Gate::ApiReady, behind)?;
+                for object in manifests.objects.iter().filter(|object| !is_of(object, behind)) {
                     hands.reach()?;
                     if object["kind"] == "Node"
-                        && let Some(node) = self.world.idle_node()
+                        && let Some(node) = self.world.idle_node(behind)
                     {
                         return Err(format!("{node} is not registered"));
                     }
@@ -379,20 +503,35 @@ impl SimulatedFleet {
             }
             Operation::Gate { gate, .. } => {
                 hands.live()?;
-                self.world.gate(gate).map(|()| 0)
+                self.world.gate(gate, behind).map(|()| 0)
             }
         }
     }
 }
 
 impl Fleet for SimulatedFleet {
-    async fn perform(&self, step: &Step, _: &Sink) -> Result<usize, String> {
-        let (index, allowance) = self.begin(step);
+    async fn perform(&self, step: &Step, behind: &BTreeSet<NodeName>, _: &Sink) -> Result<usize, String> {
+        let (index, mut allowance) = self.begin(step);
+        if let Some(actions) = self.ails(step) {
+            allowance = Some(actions);
+        }
         let hands = Hands { world: &self.world, left: Mutex::new(allowance), done: Mutex::default() };
-        let result = self.act(step, &hands).await;
+        let result = self.act(step, &self.world.without_these(behind), &hands).await;
         lock(&self.begun)[index].1 = *lock(&hands.done);
         // Its end is not reached even where the allowance was enough for all of it.
         hands.live().and(result)
+    }
+
+    async fn last_words(&self, step: &Step) -> Vec<String> {
+        let suspects = step.suspects();
+        let readings = failures::reads(&suspects).into_iter().map(|read| {
+            let reading = match &read {
+                Read::UnitLog { name } => Reading::Lines(vec![format!("{name} fails")]),
+                _ => Reading::Missing,
+            };
+            (read, reading)
+        });
+        failures::words(&suspects, &readings.collect())
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kubezt_model::action::{Action, Condition, Outcome};
 use kubezt_model::desired::{DesiredNode, OnChange};
+use kubezt_model::health::{ContainerReading, ContainerState};
 use kubezt_model::node::{FileKind, FileReading, ImageReading, ProcessReading, Read, Reading, UnitReading};
 use kubezt_model::{Digest, Mode, Owner, SecretText};
 use kubezt_pki::{CertificateChain, PrivateKeyPem, PublicKey};
@@ -62,6 +63,8 @@ pub struct Node {
     pub images: BTreeMap<String, Digest>,
     units: BTreeMap<String, Unit>,
     pods: BTreeMap<String, Pod>,
+    /// Static pods that ended and do not come back by themselves.
+    crashed: BTreeSet<String>,
     /// Whether the API knows the node: its kubelet says so when it starts, and at no other time.
     pub registered: bool,
     /// Restarts of running units so far.
@@ -100,7 +103,9 @@ impl Node {
                 },
                 None => Reading::Missing,
             },
-            // Nothing else is asked to plan a node.
+            Read::UnitLog { name } => Reading::Lines(vec![format!("{name} was here")]),
+            Read::Containers => Reading::Containers(self.containers()),
+            // Nothing else is asked to plan a node, or looked at where it is not well.
             _ => Reading::Missing,
         }
     }
@@ -129,6 +134,32 @@ impl Node {
             capabilities: "0".to_owned(),
             seccomp: 2,
         })
+    }
+
+    fn containers(&self) -> Vec<ContainerReading> {
+        let container = |name: &String, state, said: &[&str]| ContainerReading {
+            namespace: "kube-system".to_owned(),
+            pod: name.clone(),
+            name: name.clone(),
+            state,
+            restarts: 0,
+            said: said.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        let ended = || ContainerState::Exited { code: 2, reason: String::new() };
+        let running = self.pods.keys().map(|name| container(name, ContainerState::Running, &[]));
+        running.chain(self.crashed.iter().map(|name| container(name, ended(), &["no space left"]))).collect()
+    }
+
+    /// Ends a static pod for good, as far as nobody mends what ended it.
+    pub fn crash(&mut self, pod: &str) {
+        if self.pods.remove(pod).is_some() {
+            self.crashed.insert(pod.to_owned());
+        }
+    }
+
+    /// Whether the static pod ended for good.
+    pub fn has_crashed(&self, pod: &str) -> bool {
+        self.crashed.contains(pod)
     }
 
     /// Whether the unit runs.
@@ -182,7 +213,9 @@ impl Node {
         }
         for (_, name) in desired.static_pods() {
             let Some(started) = self.pod_files(desired, name) else { continue };
-            if self.pods.get(name).is_none_or(|pod| pod.started.0 != started.0) {
+            if !self.crashed.contains(name)
+                && self.pods.get(name).is_none_or(|pod| pod.started.0 != started.0)
+            {
                 self.pods.insert(name.to_owned(), Pod { started, at: self.clock });
             }
         }

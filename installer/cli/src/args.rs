@@ -39,6 +39,8 @@ pub enum Command {
     Certs(CertsArgs),
     /// Show nodes, components and certificates of the running cluster
     Status(StatusArgs),
+    /// Explain why a node is not Ready or an install hangs, from cause to consequence, and change nothing
+    Doctor(DoctorArgs),
     /// List the runs that changed the cluster, or show one of them
     Journal(JournalArgs),
     /// Write a kubeconfig with a short-lived credential under a name
@@ -285,6 +287,23 @@ pub struct StatusArgs {
     /// How it is written
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+#[command(after_help = crate::diagnosis::help())]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// How findings are written
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Write a report: json=FILE (may be given several times)
+    #[arg(long = "report", value_name = "FORMAT=FILE")]
+    pub reports: Vec<String>,
+    /// Write findings and evidence without secrets for support (a new file, 0600)
+    #[arg(long, value_name = "FILE.tar.gz")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// `kubeconfig`

@@ -2,6 +2,13 @@
 
 use std::fmt;
 
+use kubezt_engine::executor::Outcome;
+use kubezt_engine::failures::{self, Block, Extent};
+use kubezt_engine::nodes::NodeFailure;
+use kubezt_model::NodeName;
+
+use crate::printer::Printer;
+
 /// A command that did not succeed.
 #[derive(Debug)]
 pub struct Failure {
@@ -47,6 +54,29 @@ impl Failure {
         causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     }
 
+    /// What failed, a block a node on stderr, and how the command ends because of it. `extent` tells how much came of it.
+    pub fn blocks(blocks: &[Block], extent: Extent, printer: Printer) -> Self {
+        let again = same_command();
+        for block in blocks {
+            printer.note(&format!("\n{}", block.text(&again).trim_end()));
+        }
+        let named: Vec<&str> =
+            blocks.iter().map(|block| block.node.as_ref().map_or("cluster", NodeName::as_str)).collect();
+        let message = match extent {
+            Extent::Part => format!("not all is done: {}", named.join(", ")),
+            Extent::Whole | Extent::Nothing => format!("nothing was done: {}", named.join(", ")),
+        };
+        let failure = if extent == Extent::Part { Self::partial(message) } else { Self::findings(message) };
+        failure.hint(format!(
+            "what was done is kept; mend what the lines above name and run `{again}` again; `kubezt doctor` says what else is wrong"
+        ))
+    }
+
+    /// Nodes that were not reached, a block each, where the others were looked at.
+    pub fn unreached(failures: &[NodeFailure], printer: Printer) -> Self {
+        Self::blocks(&failures::blocks(&Outcome::default(), failures), Extent::Part, printer)
+    }
+
     /// Part of the work is done; running the same command again goes on.
     pub fn partial(message: impl fmt::Display) -> Self {
         Self::new(Code::Partial, message)
@@ -88,5 +118,47 @@ impl fmt::Display for Failure {
             write!(formatter, "\nhint: {hint}")?;
         }
         Ok(())
+    }
+}
+
+/// The command that runs, as it can be typed again. No argument of kubezt is a secret.
+fn same_command() -> String {
+    let words = std::env::args().enumerate();
+    words
+        .map(|(at, word)| if at == 0 { "kubezt".to_owned() } else { quoted(&word) })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./=,:@%+".contains(character);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_a_part_from_nothing() {
+        let failures =
+            [NodeFailure { node: "w1".parse().unwrap(), why: "silence".to_owned(), privilege: false }];
+        let blocks = failures::blocks(&Outcome::default(), &failures);
+        let part = Failure::blocks(&blocks, Extent::Part, Printer);
+        assert_eq!(part.code(), 4);
+        assert!(part.to_string().starts_with("error: not all is done: w1\nhint: "), "{part}");
+        assert_eq!(Failure::blocks(&blocks, Extent::Nothing, Printer).code(), 1);
+        assert_eq!(Failure::unreached(&failures, Printer).code(), 4);
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_take_them_apart() {
+        assert_eq!(quoted("--report=json=/a/b.json"), "--report=json=/a/b.json");
+        assert_eq!(quoted("swap=it's fine"), "'swap=it'\\''s fine'");
+        assert_eq!(quoted(""), "''");
     }
 }

@@ -5,6 +5,7 @@
 //! | [`args`] | every command and flag |
 //! | [`commands`] | one file a command |
 //! | [`context`] | what most commands start from: cluster file, profile, operator state |
+//! | [`diagnosis`] | what the doctor found as people read it, for programs, and bundled for support |
 //! | [`assemble`] | resolved cluster, rendered files and components become the desired state |
 //! | [`embedded`] | templates, profiles and recipes inside the binary |
 //! | [`preflight`] | findings as people read them, and those that somebody answers for |
@@ -16,6 +17,7 @@ mod assemble;
 mod chart;
 mod commands;
 mod context;
+mod diagnosis;
 mod embedded;
 mod failure;
 mod preflight;
@@ -82,6 +84,7 @@ async fn run(cli: Cli, printer: Printer) -> Result<(), Failure> {
         Command::Explain(arguments) => commands::explain::run(&arguments, printer),
         Command::Certs(arguments) => commands::certs::run(arguments, printer).await,
         Command::Status(arguments) => commands::status::run(arguments, printer).await,
+        Command::Doctor(arguments) => commands::doctor::run(arguments, printer).await,
         Command::Journal(arguments) => commands::journal::run(arguments, printer).await,
         Command::Kubeconfig(arguments) => commands::kubeconfig::run(arguments, printer).await,
         Command::Images(arguments) => commands::images::run(arguments, printer).await,

@@ -225,7 +225,16 @@ impl ApiClient {
     /// # Errors
     /// As [`ApiClient::call`].
     pub async fn list(&self, path: &str) -> Result<Vec<Value>, ApiError> {
-        self.list_with(path, &[]).await
+        self.list_with(path, "", &[]).await
+    }
+
+    /// As [`ApiClient::list`], of those objects that a field selector takes.
+    ///
+    /// # Errors
+    /// As [`ApiClient::call`].
+    pub async fn list_selected(&self, path: &str, fields: &str) -> Result<Vec<Value>, ApiError> {
+        let escaped = fields.replace('!', "%21").replace('=', "%3D").replace(',', "%2C");
+        self.list_with(path, &format!("&fieldSelector={escaped}"), &[]).await
     }
 
     /// As [`ApiClient::list`], but nothing of the objects except their `metadata`.
@@ -233,19 +242,26 @@ impl ApiClient {
     /// # Errors
     /// As [`ApiClient::call`].
     pub async fn list_metadata(&self, path: &str) -> Result<Vec<Value>, ApiError> {
-        self.list_with(path, &[METADATA_LIST]).await
+        self.list_with(path, "", &[METADATA_LIST]).await
     }
 
-    async fn list_with(&self, path: &str, headers: &[(&str, &str)]) -> Result<Vec<Value>, ApiError> {
+    async fn list_with(
+        &self,
+        path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Vec<Value>, ApiError> {
         let mut items = Vec::new();
-        let mut page = format!("{path}?limit=500");
+        let mut page = format!("{path}?limit=500{query}");
         loop {
             let mut list = self.send(Method::GET, &page, headers, Vec::new()).await?;
             if let Some(Value::Array(more)) = list.get_mut("items").map(Value::take) {
                 items.extend(more);
             }
             match list.pointer("/metadata/continue").and_then(Value::as_str) {
-                Some(token) if !token.is_empty() => page = format!("{path}?limit=500&continue={token}"),
+                Some(token) if !token.is_empty() => {
+                    page = format!("{path}?limit=500{query}&continue={token}")
+                }
                 _ => return Ok(items),
             }
         }

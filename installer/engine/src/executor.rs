@@ -1,13 +1,15 @@
 //! Runs a plan: every step whose needs are met, all at once, one disruption of a kind at a time.
 //!
-//! The executor decides nothing. A failed step stops the steps that need it and no others; a cancelled run
-//! finishes what has begun and starts nothing more.
+//! The executor decides nothing. A failed step stops the steps that need it and no others, with one exception: after a
+//! component of the control plane did not come back, none is interrupted on another node, which might be one too many. A
+//! cancelled run finishes what has begun and starts nothing more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use kubezt_model::NodeName;
 use kubezt_model::event::{Event, StepResult};
 use kubezt_model::plan::{Disruption, Plan, Step, StepId};
 use tokio::task::JoinSet;
@@ -15,13 +17,38 @@ use tokio_util::sync::CancellationToken;
 
 use crate::link::session::operator_name;
 
+/// How long the units and containers of a failed step may take to be heard.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
 /// Where events go: bars, lines, JSON and the journal.
 pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// Whatever performs the operations of steps: real nodes, or an in-memory fleet in tests.
 pub trait Fleet: Send + Sync + 'static {
-    /// Performs one step; answers with the number of things that changed, or with a cause chain.
-    fn perform(&self, step: &Step, sink: &Sink) -> impl Future<Output = Result<usize, String>> + Send;
+    /// Performs one step; answers with the number of things that changed, or with a cause chain. What concerns all nodes leaves
+    /// those out that are `behind`: something failed on them.
+    fn perform(
+        &self,
+        step: &Step,
+        behind: &BTreeSet<NodeName>,
+        sink: &Sink,
+    ) -> impl Future<Output = Result<usize, String>> + Send;
+
+    /// What the units and containers that a failed step is about said last, redacted and few lines.
+    fn last_words(&self, step: &Step) -> impl Future<Output = Vec<String>> + Send;
+}
+
+/// A step that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedStep {
+    /// Which.
+    pub step: StepId,
+    /// Its node, or `None` for the cluster.
+    pub node: Option<NodeName>,
+    /// Cause chain, outermost first.
+    pub cause: String,
+    /// What its units and containers said last.
+    pub said: Vec<String>,
 }
 
 /// How a run ended.
@@ -29,10 +56,10 @@ pub trait Fleet: Send + Sync + 'static {
 pub struct Outcome {
     /// Things that changed.
     pub changed: usize,
-    /// Steps that failed, with their cause chains.
-    pub failed: Vec<(StepId, String)>,
-    /// Steps that did not run because of these, or because the run was cancelled.
-    pub skipped: Vec<StepId>,
+    /// Steps that failed.
+    pub failed: Vec<FailedStep>,
+    /// Steps that did not run because of these, or because the run was cancelled, with their nodes.
+    pub skipped: Vec<(StepId, Option<NodeName>)>,
     /// Whether the run was cancelled.
     pub cancelled: bool,
 }
@@ -49,7 +76,7 @@ pub async fn run<F: Fleet>(plan: &Plan, fleet: Arc<F>, sink: Sink, cancel: Cance
     let began = Instant::now();
     sink(Event::RunStarted { steps: plan.steps.len(), operator: operator_name() });
     let mut state = State::new(plan);
-    let mut running: JoinSet<(usize, Instant, Result<usize, String>)> = JoinSet::new();
+    let mut running: JoinSet<(usize, Instant, Result<usize, (String, Vec<String>)>)> = JoinSet::new();
     loop {
         if cancel.is_cancelled() {
             state.outcome.cancelled = true;
@@ -62,10 +89,16 @@ pub async fn run<F: Fleet>(plan: &Plan, fleet: Arc<F>, sink: Sink, cancel: Cance
                     node: step.node.clone(),
                     title: step.title.clone(),
                 });
-                let (fleet, sink) = (Arc::clone(&fleet), Arc::clone(&sink));
+                let (fleet, sink, behind) = (Arc::clone(&fleet), Arc::clone(&sink), state.behind());
                 running.spawn(async move {
                     let began = Instant::now();
-                    let result = fleet.perform(&step, &sink).await;
+                    let result = match fleet.perform(&step, &behind, &sink).await {
+                        Ok(changed) => Ok(changed),
+                        Err(cause) => {
+                            let said = tokio::time::timeout(LAST_WORDS, fleet.last_words(&step)).await;
+                            Err((cause, said.unwrap_or_default()))
+                        }
+                    };
                     (index, began, result)
                 });
             }
@@ -79,9 +112,10 @@ pub async fn run<F: Fleet>(plan: &Plan, fleet: Arc<F>, sink: Sink, cancel: Cance
             }
             // A panic in a step is a bug, and still only that step's failure: its dependants never start.
             Err(error) => {
-                let message = format!("a step ended abnormally: {error}");
-                state.outcome.failed.push((StepId::cluster("internal"), message.clone()));
-                sink(Event::Warning { node: None, message });
+                let cause = format!("a step ended abnormally: {error}");
+                sink(Event::Warning { node: None, message: cause.clone() });
+                let step = StepId::cluster("internal");
+                state.outcome.failed.push(FailedStep { step, node: None, cause, said: Vec::new() });
             }
         }
     }
@@ -130,7 +164,12 @@ impl<'a> State<'a> {
             let met = |need: &StepId| {
                 self.index.get(need).is_none_or(|need| self.progress[*need] == Progress::Done)
             };
-            if self.progress[index] != Progress::Waiting || !step.needs.iter().all(met) {
+            let ended = |step: &StepId| {
+                let ended = [Progress::Done, Progress::Stopped];
+                self.index.get(step).is_none_or(|step| ended.contains(&self.progress[*step]))
+            };
+            let waits = !step.needs.iter().all(met) || !step.after.iter().all(ended);
+            if self.progress[index] != Progress::Waiting || waits {
                 continue;
             }
             if step.interrupts == Disruption::None || taken.insert(step.interrupts) {
@@ -147,31 +186,46 @@ impl<'a> State<'a> {
         }
     }
 
-    fn finish(&mut self, index: usize, result: Result<usize, String>, began: Instant) -> Vec<Event> {
+    /// Nodes on which a step failed, or was left out because of one.
+    fn behind(&self) -> BTreeSet<NodeName> {
+        let steps = self.plan.steps.iter().zip(&self.progress);
+        let stopped = steps.filter(|(_, progress)| **progress == Progress::Stopped);
+        stopped.filter_map(|(step, _)| step.node.clone()).collect()
+    }
+
+    fn finish(
+        &mut self,
+        index: usize,
+        result: Result<usize, (String, Vec<String>)>,
+        began: Instant,
+    ) -> Vec<Event> {
         let step = &self.plan.steps[index];
         self.disruptions.remove(&step.interrupts);
+        let mut said = Vec::new();
         let result = match result {
-            Ok(0) => {
-                self.progress[index] = Progress::Done;
-                StepResult::Unchanged
-            }
             Ok(changed) => {
                 self.progress[index] = Progress::Done;
                 self.outcome.changed += changed;
-                StepResult::Changed(changed)
+                if changed == 0 { StepResult::Unchanged } else { StepResult::Changed(changed) }
             }
-            Err(error) => {
+            Err((cause, words)) => {
                 self.progress[index] = Progress::Stopped;
-                self.outcome.failed.push((step.id.clone(), error.clone()));
-                StepResult::Failed(error)
+                said = words.clone();
+                let (id, node) = (step.id.clone(), step.node.clone());
+                self.outcome.failed.push(FailedStep { step: id, node, cause: cause.clone(), said: words });
+                StepResult::Failed(cause)
             }
         };
+        let (id, node) = (step.id.clone(), step.node.clone());
         let mut events = vec![Event::StepFinished {
-            step: step.id.clone(),
-            node: step.node.clone(),
+            step: id.clone(),
+            node: node.clone(),
             result,
             milliseconds: milliseconds(began),
         }];
+        if !said.is_empty() {
+            events.push(Event::LastWords { step: id, node, lines: said });
+        }
         if self.progress[index] == Progress::Stopped {
             events.extend(self.stop_dependants(index));
         }
@@ -181,15 +235,18 @@ impl<'a> State<'a> {
     /// Everything that needs a stopped step, however far away, is skipped because of it.
     fn stop_dependants(&mut self, cause: usize) -> Vec<Event> {
         let cause_id = self.plan.steps[cause].id.clone();
+        let broken = self.plan.steps[cause].interrupts;
         let mut events = Vec::new();
         // Steps stand after what they need, so one pass in order reaches all of them.
         for (index, step) in self.plan.steps.iter().enumerate() {
             let stopped = |need: &StepId| {
                 self.index.get(need).is_some_and(|need| self.progress[*need] == Progress::Stopped)
             };
-            if self.progress[index] == Progress::Waiting && step.needs.iter().any(stopped) {
+            let one_too_many = broken.is_of_control_plane() && step.interrupts.is_of_control_plane();
+            let stops = one_too_many || step.needs.iter().any(stopped);
+            if self.progress[index] == Progress::Waiting && stops {
                 self.progress[index] = Progress::Stopped;
-                self.outcome.skipped.push(step.id.clone());
+                self.outcome.skipped.push((step.id.clone(), step.node.clone()));
                 events.push(Event::StepFinished {
                     step: step.id.clone(),
                     node: step.node.clone(),
@@ -204,7 +261,7 @@ impl<'a> State<'a> {
     fn skip_the_rest(&mut self) {
         for (index, step) in self.plan.steps.iter().enumerate() {
             if matches!(self.progress[index], Progress::Waiting | Progress::Running) {
-                self.outcome.skipped.push(step.id.clone());
+                self.outcome.skipped.push((step.id.clone(), step.node.clone()));
             }
         }
     }
@@ -231,7 +288,11 @@ mod tests {
     }
 
     impl Fleet for Recorder {
-        async fn perform(&self, step: &Step, _: &Sink) -> Result<usize, String> {
+        async fn last_words(&self, step: &Step) -> Vec<String> {
+            vec![format!("{} says goodbye", step.id)]
+        }
+
+        async fn perform(&self, step: &Step, _: &BTreeSet<NodeName>, _: &Sink) -> Result<usize, String> {
             if step.interrupts != Disruption::None {
                 let first = self.running.lock().unwrap().insert(step.interrupts);
                 assert!(first, "two disruptions of a kind at once");
@@ -250,9 +311,14 @@ mod tests {
             node: None,
             operation: Operation::Gate { gate: Gate::ApiReady, timeout_seconds: 1 },
             needs: needs.iter().map(|need| StepId::cluster(need)).collect(),
+            after: Vec::new(),
             interrupts,
             changes: Vec::new(),
         }
+    }
+
+    fn after(what: &str, after: &str) -> Step {
+        Step { after: vec![StepId::cluster(after)], ..step(what, &[], Disruption::None) }
     }
 
     async fn run_steps(steps: Vec<Step>, fails: Option<&'static str>) -> (Outcome, Vec<String>) {
@@ -280,9 +346,40 @@ mod tests {
             step("d", &[], Disruption::None),
         ];
         let (outcome, order) = run_steps(steps, Some("cluster/a")).await;
+        let failed = &outcome.failed[0];
         assert_eq!(outcome.failed.len(), 1);
-        assert_eq!(outcome.skipped, [StepId::cluster("b"), StepId::cluster("c")]);
+        assert_eq!(failed.said, ["cluster/a says goodbye"]);
+        assert_eq!(outcome.skipped, [(StepId::cluster("b"), None), (StepId::cluster("c"), None)]);
         assert!(order.contains(&"cluster/d".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_only_comes_after_a_step_comes_after_its_failure_too() {
+        let steps = || vec![step("a", &[], Disruption::None), after("b", "a"), after("c", "b")];
+        for fails in [None, Some("cluster/a")] {
+            let (outcome, order) = run_steps(steps(), fails).await;
+            assert_eq!(order, ["cluster/a", "cluster/b", "cluster/c"]);
+            assert_eq!(outcome.skipped, []);
+        }
+    }
+
+    /// One member that does not come back is as much as three of them bear.
+    #[tokio::test]
+    async fn after_one_of_the_control_plane_did_not_come_back_no_other_is_interrupted() {
+        let steps = || {
+            vec![
+                step("a", &[], Disruption::EtcdMember),
+                step("b", &[], Disruption::EtcdMember),
+                step("c", &[], Disruption::Controllers),
+                step("d", &[], Disruption::Kubelet),
+                step("e", &[], Disruption::Kubelet),
+            ]
+        };
+        let (outcome, order) = run_steps(steps(), Some("cluster/a")).await;
+        assert_eq!(outcome.skipped, [(StepId::cluster("b"), None)]);
+        assert!(order.contains(&"cluster/e".to_owned()), "{order:?}");
+        let (outcome, _) = run_steps(steps(), Some("cluster/d")).await;
+        assert_eq!(outcome.skipped, []);
     }
 
     #[tokio::test]

@@ -12,15 +12,17 @@ use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::{Gate, Operation, Step};
 use kubezt_model::{Digest, NodeName};
 use kubezt_pki::RootAuthority;
+use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use crate::api::{ApiClient, Dialler};
 use crate::certificates::{ApplyActions as _, Authorities, DueCertificates, Issuer};
 use crate::credential::{ADMINISTRATORS, MASTERS, OPERATOR, issue};
 use crate::executor::{Fleet, Sink};
+use crate::gates::Scope;
 use crate::link::{BlobSource, Compression};
 use crate::nodes::Nodes;
-use crate::{gates, manifests};
+use crate::{failures, gates, manifests};
 
 /// How long a server is asked whether it is ready before the next one is.
 const READY_PATIENCE: Duration = Duration::from_secs(3);
@@ -264,28 +266,45 @@ impl RemoteFleet {
         Ok(())
     }
 
-    async fn apply_step(&self, set: &ManifestSet, report: &(dyn Fn(String) + Sync)) -> Result<usize, String> {
+    async fn apply_step(
+        &self,
+        set: &ManifestSet,
+        behind: &BTreeSet<NodeName>,
+        report: &(dyn Fn(String) + Sync),
+    ) -> Result<usize, String> {
         let client = if set.name == FIRST_RIGHTS { self.first_api().await? } else { self.api().await? };
-        manifests::apply(client, &set.objects, report).await?;
+        // Labels would make a node in the API that has not registered.
+        let objects: Vec<Value> =
+            set.objects.iter().filter(|object| !manifests::is_of(object, behind)).cloned().collect();
+        manifests::apply(client, &objects, report).await?;
         manifests::remove(client, &set.absent).await?;
-        Ok(set.objects.len() + set.absent.len())
+        Ok(objects.len() + set.absent.len())
     }
 
     async fn gate_step(
         &self,
         gate: &Gate,
         seconds: u32,
+        behind: &BTreeSet<NodeName>,
         report: &(dyn Fn(String) + Sync),
     ) -> Result<usize, String> {
         // The API may be asked before any right was granted to anybody.
         let client = if *gate == Gate::ApiReady { self.first_api().await? } else { self.api().await? };
         let timeout = Duration::from_secs(seconds.into());
-        gates::wait(gate, client, &self.desired, &self.probe_image, timeout, report).await.map(|()| 0)
+        let scope = Scope { desired: &self.desired, behind };
+        gates::wait(gate, client, scope, &self.probe_image, timeout, report).await.map(|()| 0)
+    }
+
+    /// What is not waited for: nodes on which something failed, and those that were never reached.
+    fn without(&self, behind: &BTreeSet<NodeName>) -> BTreeSet<NodeName> {
+        let nodes = self.desired.cluster.nodes.iter().map(|node| &node.name);
+        let unreached = nodes.filter(|node| !self.nodes.reaches(node));
+        behind.iter().chain(unreached).cloned().collect()
     }
 }
 
 impl Fleet for RemoteFleet {
-    async fn perform(&self, step: &Step, sink: &Sink) -> Result<usize, String> {
+    async fn perform(&self, step: &Step, behind: &BTreeSet<NodeName>, sink: &Sink) -> Result<usize, String> {
         self.nodes.warn(sink);
         let report = |message: String| {
             sink(Event::Progress { step: step.id.clone(), node: step.node.clone(), message });
@@ -303,11 +322,23 @@ impl Fleet for RemoteFleet {
                 let due = DueCertificates { keys, certificates, bundles };
                 issuer.issue(&self.nodes, node()?, &due).await
             }
-            Operation::Apply { manifests } => self.apply_step(manifests, &report).await,
+            Operation::Apply { manifests } => {
+                self.apply_step(manifests, &self.without(behind), &report).await
+            }
             Operation::Gate { gate, timeout_seconds } => {
-                self.gate_step(gate, *timeout_seconds, &report).await
+                self.gate_step(gate, *timeout_seconds, &self.without(behind), &report).await
             }
         }
+    }
+
+    async fn last_words(&self, step: &Step) -> Vec<String> {
+        let suspects = step.suspects();
+        let Some(node) = step.node.as_ref().filter(|_| !suspects.is_empty()) else { return Vec::new() };
+        let Ok(connection) = self.nodes.connection(node) else { return Vec::new() };
+        // Over the connection as it is: a node that is lost has no last words.
+        let reads = failures::reads(&suspects);
+        let readings = connection.link().gather(reads).await.unwrap_or_default();
+        failures::words(&suspects, &readings.into_iter().collect())
     }
 }
 

@@ -1,8 +1,10 @@
 //! What a run waits for before it calls the cluster done.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kubezt_model::NodeName;
+use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, Desired, Node};
 use kubezt_model::plan::Gate;
 use serde_json::Value;
@@ -20,6 +22,21 @@ const API_POLL: Duration = Duration::from_millis(200);
 /// Kinds whose size is waited for.
 pub(crate) const WORKLOADS: [&str; 3] = ["Deployment", "DaemonSet", "StatefulSet"];
 
+/// What a gate is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The wanted cluster.
+    pub desired: &'a Desired,
+    /// Nodes that are not waited for.
+    pub behind: &'a BTreeSet<NodeName>,
+}
+
+impl<'a> Scope<'a> {
+    fn nodes(self) -> impl Iterator<Item = &'a Node> {
+        self.desired.cluster.nodes.iter().filter(move |node| !self.behind.contains(&node.name))
+    }
+}
+
 /// Waits until the gate is open.
 ///
 /// # Errors
@@ -27,20 +44,20 @@ pub(crate) const WORKLOADS: [&str; 3] = ["Deployment", "DaemonSet", "StatefulSet
 pub async fn wait(
     gate: &Gate,
     client: &ApiClient,
-    desired: &Desired,
+    scope: Scope<'_>,
     probe_image: &str,
     timeout: Duration,
     waiting: &(dyn Fn(String) + Sync),
 ) -> Result<(), String> {
     let deadline = Instant::now() + timeout;
     if *gate == Gate::PodsTalk {
-        return pods_talk(client, &desired.cluster, probe_image, timeout).await;
+        return pods_talk(client, scope, probe_image, timeout).await;
     }
     loop {
         let missing = match gate {
             Gate::ApiReady => api_missing(client).await,
-            Gate::NodesReady => nodes_missing(client, &desired.cluster).await,
-            Gate::WorkloadsReady => workloads_missing(client, desired).await,
+            Gate::NodesReady => nodes_missing(client, scope).await,
+            Gate::WorkloadsReady => workloads_missing(client, scope).await,
             Gate::PodsTalk => None,
         };
         let Some(missing) = missing else { return Ok(()) };
@@ -54,8 +71,9 @@ pub async fn wait(
 
 /// Everything that keeps the cluster from being ready now, in words.
 pub async fn unready(client: &ApiClient, desired: &Desired) -> Vec<String> {
-    let mut missing: Vec<String> = nodes_missing(client, &desired.cluster).await.into_iter().collect();
-    missing.extend(workloads_missing(client, desired).await);
+    let scope = Scope { desired, behind: &BTreeSet::new() };
+    let mut missing: Vec<String> = nodes_missing(client, scope).await.into_iter().collect();
+    missing.extend(workloads_missing(client, scope).await);
     missing
 }
 
@@ -92,14 +110,13 @@ async fn api_missing(client: &ApiClient) -> Option<String> {
     client.read("/readyz").await.err().map(|error| error.to_string())
 }
 
-async fn nodes_missing(client: &ApiClient, cluster: &Cluster) -> Option<String> {
+async fn nodes_missing(client: &ApiClient, scope: Scope<'_>) -> Option<String> {
     let nodes = match client.list("/api/v1/nodes").await {
         Ok(nodes) => nodes,
         Err(error) => return Some(error.to_string()),
     };
-    let missing: Vec<String> = cluster
-        .nodes
-        .iter()
+    let missing: Vec<String> = scope
+        .nodes()
         .filter_map(|wanted| {
             let name = wanted.name.as_str();
             let seen = nodes.iter().find(|node| text(node, "/metadata/name") == name);
@@ -123,30 +140,45 @@ fn ready_condition(node: &Value) -> Result<(), String> {
     }
 }
 
-async fn workloads_missing(client: &ApiClient, desired: &Desired) -> Option<String> {
+async fn workloads_missing(client: &ApiClient, scope: Scope<'_>) -> Option<String> {
     let mut missing = Vec::new();
-    let objects = desired.manifests.iter().flat_map(|set| &set.objects);
+    let lacking = registered_behind(client, scope).await;
+    let objects = scope.desired.manifests.iter().flat_map(|set| &set.objects);
     for object in objects.filter(|object| WORKLOADS.contains(&text(object, "/kind"))) {
         let Ok(path) = object_path(object) else { continue };
         let name = text(object, "/metadata/name");
         match client.read(&path).await {
-            Ok(Some(live)) => missing.extend(workload_missing(&live).map(|why| format!("{name}: {why}"))),
+            Ok(Some(live)) => {
+                missing.extend(workload_missing(&live, lacking).map(|why| format!("{name}: {why}")))
+            }
             Ok(None) => missing.push(format!("{name} does not exist")),
             Err(error) => missing.push(error.to_string()),
         }
     }
     if missing.is_empty() {
-        missing = control_plane_missing(client, &desired.cluster).await;
+        missing = control_plane_missing(client, scope).await;
     }
     (!missing.is_empty()).then(|| missing.join("; "))
+}
+
+/// Nodes that are not waited for and that the API knows: it wants pods of them.
+async fn registered_behind(client: &ApiClient, scope: Scope<'_>) -> i64 {
+    if scope.behind.is_empty() {
+        return 0;
+    }
+    let known = client.list_metadata("/api/v1/nodes").await.unwrap_or_default();
+    let behind = known
+        .iter()
+        .filter(|node| scope.behind.iter().any(|behind| behind.as_str() == text(node, "/metadata/name")));
+    i64::try_from(behind.count()).unwrap_or(i64::MAX)
 }
 
 /// Static pods of the control plane. Controllers that lose the API end, and kubelet starts them again only after a while.
 const CONTROL_PLANE: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
-async fn control_plane_missing(client: &ApiClient, cluster: &Cluster) -> Vec<String> {
+async fn control_plane_missing(client: &ApiClient, scope: Scope<'_>) -> Vec<String> {
     let mut missing = Vec::new();
-    for node in cluster.control_plane() {
+    for node in scope.nodes().filter(|node| node.role == Role::ControlPlane) {
         for component in CONTROL_PLANE {
             let pod = format!("{component}-{}", node.name);
             match client.read(&format!("/api/v1/namespaces/kube-system/pods/{pod}")).await {
@@ -169,7 +201,8 @@ fn static_pod_missing(live: &Value) -> Option<String> {
     }
 }
 
-fn workload_missing(live: &Value) -> Option<String> {
+/// What a workload lacks. `lacking` nodes are not waited for, which have a pod each of what runs everywhere.
+fn workload_missing(live: &Value, lacking: i64) -> Option<String> {
     let number = |pointer: &str| live.pointer(pointer).and_then(Value::as_i64);
     if number("/status/observedGeneration") < number("/metadata/generation") {
         return Some("its controller has not seen it yet".to_owned());
@@ -179,14 +212,15 @@ fn workload_missing(live: &Value) -> Option<String> {
     } else {
         (number("/spec/replicas"), "/status/readyReplicas", "/status/updatedReplicas")
     };
-    let (wanted, ready, updated) =
-        (wanted.unwrap_or(0), number(ready).unwrap_or(0), number(updated).unwrap_or(0));
-    (ready < wanted || updated < wanted || wanted == 0).then(|| format!("{ready} of {wanted} ready"))
+    let everywhere = text(live, "/kind") == "DaemonSet";
+    let wanted = wanted.unwrap_or(0) - if everywhere { lacking } else { 0 };
+    let (ready, updated) = (number(ready).unwrap_or(0), number(updated).unwrap_or(0));
+    (ready < wanted || updated < wanted || wanted <= 0).then(|| format!("{ready} of {wanted} ready"))
 }
 
 /// Two nodes to try the data path between: different ones where there are two.
 pub fn pair(cluster: &Cluster) -> Option<(&NodeName, &NodeName)> {
-    let worker_first = |node: &&Node| node.role == kubezt_model::cluster::Role::ControlPlane;
+    let worker_first = |node: &&Node| node.role == Role::ControlPlane;
     let mut nodes: Vec<&Node> = cluster.nodes.iter().collect();
     nodes.sort_by_key(worker_first);
     let first = nodes.first()?;
@@ -197,11 +231,16 @@ pub fn pair(cluster: &Cluster) -> Option<(&NodeName, &NodeName)> {
 /// Ready proves nothing about the data path: a pod has to reach a pod on another node, by name, through a Service.
 async fn pods_talk(
     client: &ApiClient,
-    cluster: &Cluster,
+    scope: Scope<'_>,
     image: &str,
     timeout: Duration,
 ) -> Result<(), String> {
+    let cluster = &scope.desired.cluster;
     let (near, far) = pair(cluster).ok_or("the cluster has no nodes")?;
+    // No other node has the image, so where one is not waited for, the other tries alone.
+    let there: Vec<&NodeName> =
+        [near, far].into_iter().filter(|node| !scope.behind.contains(*node)).collect();
+    let (Some(near), Some(far)) = (there.first(), there.last()) else { return Ok(()) };
     let unique = format!("gate-{:08x}", jiff::Timestamp::now().as_millisecond());
     let ground = Ground::prepare(client, image, &cluster.networks.domain, &unique)
         .await
@@ -234,11 +273,12 @@ mod tests {
             json!({"kind": "DaemonSet", "metadata": {"generation": 1}, "status": {
                 "observedGeneration": 1, "desiredNumberScheduled": 3, "numberReady": ready, "updatedNumberScheduled": 3}})
         };
-        assert_eq!(workload_missing(&daemon_set(3)), None);
-        assert!(workload_missing(&daemon_set(2)).is_some());
+        assert_eq!(workload_missing(&daemon_set(3), 0), None);
+        assert!(workload_missing(&daemon_set(2), 0).is_some());
+        assert_eq!(workload_missing(&daemon_set(2), 1), None, "one node is not waited for");
         let stale = json!({"kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 1},
             "status": {"observedGeneration": 1, "readyReplicas": 1, "updatedReplicas": 1}});
-        assert!(workload_missing(&stale).is_some());
+        assert!(workload_missing(&stale, 0).is_some());
     }
 
     #[test]

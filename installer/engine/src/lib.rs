@@ -8,6 +8,8 @@
 //! | [`nodes`] | connections to all nodes of a cluster |
 //! | [`preflight`] | looks at nodes before anything is changed |
 //! | [`executor`] | runs a plan; [`fleet`] performs its steps, [`gates`] are what it waits for |
+//! | [`failures`] | what failed in a run, a block a node |
+//! | [`doctor`] | looks at a cluster that is not well, and changes nothing |
 //! | [`certificates`], [`credential`] | what is issued, to nodes and to people |
 //! | [`api`], [`manifests`] | the Kubernetes API: calls, applying, drift |
 //! | [`probes`] | behaviour tried for real |
@@ -16,7 +18,9 @@
 pub mod api;
 pub mod certificates;
 pub mod credential;
+pub mod doctor;
 pub mod executor;
+pub mod failures;
 pub mod fleet;
 pub mod gates;
 pub mod journal;

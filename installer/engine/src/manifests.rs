@@ -1,8 +1,10 @@
 //! Applying and removing objects, and finding which of them differ from what the API holds.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use kubezt_model::NodeName;
 use kubezt_plan::Due;
 use kubezt_plan::assess::object_name;
 use serde_json::Value;
@@ -56,6 +58,12 @@ pub async fn left_over(client: &ApiClient, absent: &[Value]) -> Result<Vec<Due>,
         .collect()
         .await;
     results.into_iter().filter_map(Result::transpose).collect()
+}
+
+/// Whether an object stands for one of these nodes.
+pub fn is_of(object: &Value, nodes: &BTreeSet<NodeName>) -> bool {
+    text(object, "/kind") == "Node"
+        && nodes.iter().any(|node| node.as_str() == text(object, "/metadata/name"))
 }
 
 /// Removes objects that must not exist.

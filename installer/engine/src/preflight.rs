@@ -56,7 +56,7 @@ pub async fn look(
     seen
 }
 
-fn unreachable(failure: &NodeFailure) -> Unreachable {
+pub(crate) fn unreachable(failure: &NodeFailure) -> Unreachable {
     Unreachable { node: failure.node.clone(), why: failure.why.clone(), privilege: failure.privilege }
 }
 
@@ -70,7 +70,7 @@ fn add(facts: &mut BTreeMap<NodeName, Facts>, more: BTreeMap<NodeName, Facts>) {
 }
 
 /// Asks every node for the time, in a message of its own so that little lies between question and answer.
-async fn clocks(nodes: &Nodes) -> BTreeMap<NodeName, ClockOffset> {
+pub(crate) async fn clocks(nodes: &Nodes) -> BTreeMap<NodeName, ClockOffset> {
     let asked = nodes.names().map(|node| async move {
         let connection = nodes.connection(node).ok()?;
         let link = connection.link();

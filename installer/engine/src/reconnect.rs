@@ -5,6 +5,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::api::chain;
 use crate::link::{LinkError, NodeConnection, NodeProgram};
 use crate::transport::{Access, Target};
@@ -25,8 +27,8 @@ pub(crate) struct Reconnecting {
     program: Arc<NodeProgram>,
     operator: String,
     current: Mutex<Arc<NodeConnection>>,
-    /// Held while a new connection is made, so that all work on the node shares it.
-    making: tokio::sync::Mutex<()>,
+    /// Held while a new connection is made, so that all work on the node shares it; and when and why making one failed last.
+    making: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
 
 impl Reconnecting {
@@ -56,11 +58,18 @@ impl Reconnecting {
     }
 
     /// Makes a new connection in place of one that was lost.
-    async fn again(&self, lost: &Arc<NodeConnection>) -> Result<Arc<NodeConnection>, LinkError> {
-        let _turn = self.making.lock().await;
+    async fn again(&self, lost: &Arc<NodeConnection>) -> Result<Arc<NodeConnection>, String> {
+        let asked = Instant::now();
+        let mut failed = self.making.lock().await;
         let current = self.current();
         if !Arc::ptr_eq(&current, lost) {
             return Ok(current);
+        }
+        // Whoever waited for attempts that failed makes none of its own: a node that is gone is given up once, not once a step.
+        if let Some((when, why)) = failed.as_ref()
+            && *when >= asked
+        {
+            return Err(why.clone());
         }
         let mut attempts = PAUSES.iter().peekable();
         loop {
@@ -75,7 +84,11 @@ impl Reconnecting {
                     return Ok(connection);
                 }
                 Err(error) if (error.is_loss() || error.may_be_starting()) && attempts.peek().is_some() => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let why = chain(&error);
+                    *failed = Some((Instant::now(), why.clone()));
+                    return Err(why);
+                }
             }
         }
     }
@@ -131,9 +144,7 @@ impl<'a, T: Fn(String)> Losses<'a, T> {
                 (self.tell)("connected again; going on".to_owned());
                 Ok(())
             }
-            Err(again) => {
-                Err(format!("the connection was lost and could not be made again: {}", chain(&again)))
-            }
+            Err(again) => Err(format!("the connection was lost and could not be made again: {again}")),
         }
     }
 }

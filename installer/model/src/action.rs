@@ -196,6 +196,12 @@ pub enum Condition {
 }
 
 impl Action {
+    /// Whether it is part of changing a node. What only answers needs no lock, so that somebody who looks is not kept out by
+    /// somebody who works.
+    pub fn changes_node(&self) -> bool {
+        !matches!(self, Self::SignLeaf { .. })
+    }
+
     /// One line for people; never holds a secret.
     pub fn describe(&self) -> String {
         match self {

@@ -45,6 +45,15 @@ pub enum Event {
         /// How long it took, in milliseconds.
         milliseconds: u64,
     },
+    /// What the units and containers of a failed step said last, redacted.
+    LastWords {
+        /// Step.
+        step: StepId,
+        /// Its node.
+        node: Option<NodeName>,
+        /// Who, and what it said, a line each.
+        lines: Vec<String>,
+    },
     /// Something a person should know.
     Warning {
         /// Node it concerns.

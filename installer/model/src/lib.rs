@@ -14,6 +14,8 @@
 //! | [`desired`] | the cluster and each node as they should be |
 //! | [`node`] | what can be read from a node ([`node::Read`]) and what was seen ([`node::Facts`]) |
 //! | [`survey`] | what is looked at before a node is touched |
+//! | [`health`] | what is looked at where a node is not well |
+//! | [`redaction`] | text that others may see |
 //! | [`action`] | what can be done to a node |
 //! | [`plan`] | ordered steps of actions, with what they interrupt |
 //! | [`event`] | what a run reports while it happens |
@@ -26,10 +28,12 @@ pub mod desired;
 pub mod digest;
 pub mod event;
 pub mod finding;
+pub mod health;
 pub mod names;
 pub mod nearest;
 pub mod node;
 pub mod plan;
+pub mod redaction;
 pub mod secret;
 pub mod settings;
 pub mod survey;

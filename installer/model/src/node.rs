@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::{ApiServerReading, ContainerReading, EtcdStatusReading, MemoryReading};
 use crate::names::{Mode, NodeName, Owner};
 use crate::survey::{
     FileSystemReading, FsyncReading, KernelReading, KubeconfigReading, NameReading, NetworkReading,
@@ -137,6 +138,22 @@ pub enum Read {
         /// What to reach.
         targets: Vec<Target>,
     },
+    /// The last lines of a unit's journal, redacted.
+    UnitLog {
+        /// Unit name.
+        name: String,
+    },
+    /// Every container of every pod on the node, with the last words of those that do not run; missing where kubelet never
+    /// started one.
+    Containers,
+    /// Memory, and what happened where it ran out.
+    Memory,
+    /// The member of etcd on this node, as it sees itself; missing where none was ever set up.
+    EtcdStatus,
+    /// What every API server says of itself, asked by this node's balancer; missing where the node has none.
+    ApiServers,
+    /// Who changes the node now; missing where nobody does.
+    Lock,
 }
 
 /// What was seen.
@@ -153,7 +170,7 @@ pub enum Reading {
     Processes(Vec<ProcessReading>),
     /// Answer to [`Read::Unit`].
     Unit(UnitReading),
-    /// Answer to [`Read::Sysctl`] and [`Read::Version`].
+    /// Answer to [`Read::Sysctl`], [`Read::Version`] and [`Read::Lock`].
     Text(String),
     /// Answer to [`Read::PublicKey`]: the DER of the SubjectPublicKeyInfo, in base64.
     PublicKey(String),
@@ -193,6 +210,16 @@ pub enum Reading {
     Subjects(Vec<SubjectReading>),
     /// Answer to [`Read::Reach`]: what was not reached.
     Unreached(Vec<Unreached>),
+    /// Answer to [`Read::UnitLog`], oldest line first.
+    Lines(Vec<String>),
+    /// Answer to [`Read::Containers`].
+    Containers(Vec<ContainerReading>),
+    /// Answer to [`Read::Memory`].
+    Memory(MemoryReading),
+    /// Answer to [`Read::EtcdStatus`].
+    EtcdStatus(EtcdStatusReading),
+    /// Answer to [`Read::ApiServers`].
+    ApiServers(Vec<ApiServerReading>),
 }
 
 /// The host itself.

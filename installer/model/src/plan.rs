@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::Action;
+use crate::action::{Action, Condition};
 use crate::desired::{DesiredBundle, DesiredCertificate, DesiredKey, ManifestSet};
 use crate::names::NodeName;
-use crate::{Digest, SecretText};
+use crate::{Digest, SecretText, redaction};
 
 /// Names a step: `node/what`, or `cluster/what`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ pub struct Step {
     pub operation: Operation,
     /// Steps of this plan that must have succeeded before.
     pub needs: Vec<StepId>,
+    /// Steps of this plan that must have ended before, however they ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<StepId>,
     /// What running workloads and clients notice. One disruption of a kind happens at a time.
     pub interrupts: Disruption,
     /// What changes, for people.
@@ -138,6 +141,13 @@ pub enum Disruption {
     DataPath,
 }
 
+impl Disruption {
+    /// Whether a component of the control plane is away for a moment, of which more than one at a time may be too many.
+    pub fn is_of_control_plane(self) -> bool {
+        matches!(self, Self::EtcdMember | Self::ApiServer | Self::Controllers)
+    }
+}
+
 /// One thing that changes, for people and for change tickets. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -153,33 +163,59 @@ pub struct Change {
 }
 
 impl Step {
+    /// Units and static pods whose own words tell why the step failed, in the order it touches them.
+    pub fn suspects(&self) -> Vec<Suspect> {
+        let Operation::Node { actions } = &self.operation else { return Vec::new() };
+        let mut suspects = Vec::new();
+        for suspect in actions.iter().filter_map(suspect) {
+            if !suspects.contains(&suspect) {
+                suspects.push(suspect);
+            }
+        }
+        suspects
+    }
+
     /// The step with every secret content replaced by its digest, for tickets and journals.
     pub fn redacted(&self) -> Self {
         let mut step = self.clone();
         match &mut step.operation {
             Operation::Node { actions } => actions.iter_mut().for_each(redact),
-            Operation::Apply { manifests } => manifests.objects.iter_mut().for_each(redact_object),
+            Operation::Apply { manifests } => manifests.objects.iter_mut().for_each(redaction::object),
             Operation::Certificates { .. } | Operation::Gate { .. } => {}
         }
         step
     }
 }
 
-fn redact(action: &mut Action) {
-    if let Action::PutFile { body, sensitivity: crate::desired::Sensitivity::Secret, .. } = action {
-        *body = SecretText::new(format!("sha256:{}", Digest::of(body.expose().as_bytes())));
+/// What may know more of a failure than the failure says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Suspect {
+    /// A systemd unit.
+    Unit(String),
+    /// A static pod.
+    Pod(String),
+}
+
+fn suspect(action: &Action) -> Option<Suspect> {
+    let unit = |name: &str| Some(Suspect::Unit(name.to_owned()));
+    let pod = |name: &str| Some(Suspect::Pod(name.to_owned()));
+    match action {
+        Action::StartUnit { name } | Action::RestartUnit { name } => unit(name),
+        Action::ImportImage { .. } => unit("containerd.service"),
+        Action::Wait { condition: Condition::SocketOpen { path }, .. } if path.contains("containerd") => {
+            unit("containerd.service")
+        }
+        Action::RestartStaticPod { name, .. }
+        | Action::Wait { condition: Condition::StaticPodCurrent { name, .. }, .. } => pod(name),
+        Action::FormEtcdMember { .. }
+        | Action::PromoteEtcdMember { .. }
+        | Action::Wait { condition: Condition::EtcdCurrent, .. } => pod("etcd"),
+        _ => None,
     }
 }
 
-fn redact_object(object: &mut serde_json::Value) {
-    if object.get("kind").and_then(serde_json::Value::as_str) != Some("Secret") {
-        return;
-    }
-    for field in ["data", "stringData"] {
-        if let Some(map) = object.get_mut(field).and_then(serde_json::Value::as_object_mut) {
-            for value in map.values_mut() {
-                *value = serde_json::Value::from("redacted");
-            }
-        }
+fn redact(action: &mut Action) {
+    if let Action::PutFile { body, sensitivity: crate::desired::Sensitivity::Secret, .. } = action {
+        *body = SecretText::new(format!("sha256:{}", Digest::of(body.expose().as_bytes())));
     }
 }

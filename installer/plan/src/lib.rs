@@ -6,6 +6,7 @@
 //! | [`steps`] | the install, top to bottom, as one list |
 //! | [`members`] | who is a member of etcd, who is to become one, and who is to go |
 //! | [`assess`] | what others found due: certificates, trust bundles, API objects |
+//! | [`doctor`] | why a cluster is not well: what was seen, explained from cause to consequence |
 //! | [`order`] | which step waits for which |
 //! | [`preflight`] | what would make an install fail or do damage, found beforehand |
 //! | [`select`] | a part of a plan |
@@ -13,6 +14,7 @@
 //! | [`text`] | a plan as a person reads it |
 
 pub mod assess;
+pub mod doctor;
 pub mod facts;
 pub mod members;
 pub mod order;

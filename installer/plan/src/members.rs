@@ -230,6 +230,14 @@ pub fn refusal(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Option<S
         .or_else(|| unheard(&etcd, desired, facts))
 }
 
+/// Control-plane nodes without which nothing can begin: where none that was seen has a member of etcd, one that was not seen may
+/// have, and those that were would found a second cluster. All found the first one together.
+pub fn unseen_founders(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Vec<NodeName> {
+    let etcd = Membership::of(desired, facts);
+    let unseen = etcd.wanted.iter().filter(|member| !etcd.founded && !member.seen);
+    unseen.map(|member| member.node.clone()).collect()
+}
+
 /// What keeps etcd from answering where too few of its members run; `None` where it answers, was never set up, or enough of them
 /// run.
 pub fn lost_quorum(desired: &Desired, facts: &BTreeMap<NodeName, Facts>) -> Option<String> {

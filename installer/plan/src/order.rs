@@ -16,8 +16,10 @@ pub struct Draft {
     pub node: Option<NodeName>,
     /// What is done; `None` where nothing has to be done.
     pub operation: Option<Operation>,
-    /// Steps it waits for.
+    /// Steps it waits for, and that must have succeeded.
     pub needs: Vec<StepId>,
+    /// Steps it waits for, however they end.
+    pub after: Vec<StepId>,
     /// What is noticed.
     pub interrupts: Disruption,
     /// What changes.
@@ -26,31 +28,55 @@ pub struct Draft {
 
 /// Drops the drafts with nothing to do; a step that waited for one of them waits for what that one waited for. A step
 /// stands after all it needs, and otherwise where its draft stood.
+///
+/// What has nothing to do on another node is as wanted there: whatever fails on that node before it does not matter, and
+/// what was needed is then only waited for.
 pub fn resolve(drafts: Vec<Draft>) -> Vec<Step> {
-    let mut standing: BTreeMap<StepId, BTreeSet<StepId>> = BTreeMap::new();
+    let mut standing: BTreeMap<StepId, Standing> = BTreeMap::new();
     let mut steps = Vec::new();
     for draft in after_needs(drafts) {
-        let needs: BTreeSet<StepId> =
-            draft.needs.iter().filter_map(|need| standing.get(need)).flatten().cloned().collect();
-        match draft.operation {
-            None => {
-                standing.insert(draft.id, needs);
-            }
-            Some(operation) => {
-                standing.insert(draft.id.clone(), BTreeSet::from([draft.id.clone()]));
-                steps.push(Step {
-                    id: draft.id,
-                    title: draft.title,
-                    node: draft.node,
-                    operation,
-                    needs: needs.into_iter().collect(),
-                    interrupts: draft.interrupts,
-                    changes: draft.changes,
-                });
-            }
+        let mut needs = BTreeSet::new();
+        let mut after = BTreeSet::new();
+        for found in draft.needs.iter().filter_map(|need| standing.get(need)) {
+            let own = found.is_step || found.node == draft.node;
+            if own { &mut needs } else { &mut after }.extend(found.needs.iter().cloned());
+            after.extend(found.after.iter().cloned());
         }
+        for found in draft.after.iter().filter_map(|step| standing.get(step)) {
+            after.extend(found.needs.iter().chain(&found.after).cloned());
+        }
+        after.retain(|step| !needs.contains(step));
+        let Some(operation) = draft.operation else {
+            standing.insert(draft.id, Standing { node: draft.node, is_step: false, needs, after });
+            continue;
+        };
+        let itself = BTreeSet::from([draft.id.clone()]);
+        let found =
+            Standing { node: draft.node.clone(), is_step: true, needs: itself, after: BTreeSet::new() };
+        standing.insert(draft.id.clone(), found);
+        steps.push(Step {
+            id: draft.id,
+            title: draft.title,
+            node: draft.node,
+            operation,
+            needs: needs.into_iter().collect(),
+            after: after.into_iter().collect(),
+            interrupts: draft.interrupts,
+            changes: draft.changes,
+        });
     }
     steps
+}
+
+/// What stands for a draft.
+struct Standing {
+    node: Option<NodeName>,
+    /// Whether that is a step of its own.
+    is_step: bool,
+    /// Steps to wait for that must have succeeded.
+    needs: BTreeSet<StepId>,
+    /// Steps to wait for.
+    after: BTreeSet<StepId>,
 }
 
 /// The drafts in an order in which each comes after those it needs. Those that wait for each other in a circle, which is a
@@ -62,7 +88,7 @@ fn after_needs(drafts: Vec<Draft>) -> Vec<Draft> {
     let mut waited_by: Vec<Vec<usize>> = vec![Vec::new(); drafts.len()];
     for (index, draft) in drafts.iter().enumerate() {
         let needs: BTreeSet<usize> =
-            draft.needs.iter().filter_map(|need| position.get(need)).copied().collect();
+            draft.needs.iter().chain(&draft.after).filter_map(|need| position.get(need)).copied().collect();
         waiting_for[index] = needs.len();
         needs.into_iter().for_each(|need| waited_by[need].push(index));
     }
@@ -95,6 +121,7 @@ mod tests {
             node: None,
             operation: something.then_some(Operation::Gate { gate: Gate::ApiReady, timeout_seconds: 1 }),
             needs: needs.iter().map(|need| StepId::cluster(need)).collect(),
+            after: Vec::new(),
             interrupts: Disruption::None,
             changes: Vec::new(),
         }
@@ -105,6 +132,27 @@ mod tests {
         let steps = resolve(vec![draft("a", &[], true), draft("b", &["a"], false), draft("c", &["b"], true)]);
         assert_eq!(steps.len(), 2);
         assert_eq!(steps[1].needs, [StepId::cluster("a")]);
+    }
+
+    #[test]
+    fn what_another_node_has_already_is_only_waited_for() {
+        let node = |name: &str| name.parse::<NodeName>().unwrap();
+        let on = |name: &str, what: &str, needs: Vec<StepId>, something: bool| Draft {
+            id: StepId::on(&node(name), what),
+            node: Some(node(name)),
+            needs,
+            ..draft(what, &[], something)
+        };
+        let id = |name: &str, what: &str| StepId::on(&node(name), what);
+        let steps = resolve(vec![
+            on("cp1", "host", vec![], true),
+            on("cp1", "authorities", vec![id("cp1", "host")], false),
+            on("cp1", "certificates", vec![id("cp1", "authorities")], true),
+            on("w1", "certificates", vec![id("cp1", "authorities")], true),
+        ]);
+        let waits = |at: usize| (steps[at].needs.clone(), steps[at].after.clone());
+        assert_eq!(waits(1), (vec![id("cp1", "host")], vec![]));
+        assert_eq!(waits(2), (vec![], vec![id("cp1", "host")]));
     }
 
     #[test]

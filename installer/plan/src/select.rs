@@ -94,6 +94,7 @@ mod tests {
             node: on,
             operation: Operation::Gate { gate: Gate::ApiReady, timeout_seconds: 1 },
             needs: needs.to_vec(),
+            after: Vec::new(),
             interrupts: Disruption::None,
             changes: Vec::new(),
         };

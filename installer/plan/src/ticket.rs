@@ -202,6 +202,7 @@ mod tests {
                 node: Some(node),
                 operation: Operation::Node { actions },
                 needs: Vec::new(),
+                after: Vec::new(),
                 interrupts: Disruption::None,
                 changes: vec![change(diff)],
             }],

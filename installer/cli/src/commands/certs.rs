@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kubezt_engine::failures;
 use kubezt_engine::link::NodeProgram;
 use kubezt_model::desired::CertificateKind;
 use kubezt_pki::CertificateChain;
@@ -51,9 +52,8 @@ pub async fn run(arguments: CertsArgs, printer: Printer) -> Result<(), Failure> 
             if outcome.is_complete() {
                 Ok(())
             } else {
-                let failed: Vec<String> =
-                    outcome.failed.iter().map(|(step, error)| format!("{step}: {error}")).collect();
-                Err(Failure::partial(failed.join("\nerror: ")))
+                let blocks = failures::blocks(&outcome, &[]);
+                Err(Failure::blocks(&blocks, failures::extent(&outcome, &[]), printer))
             }
         }
     }

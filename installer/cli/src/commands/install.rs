@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kubezt_controls::Probe;
 use kubezt_engine::executor::{self, Outcome, Sink};
+use kubezt_engine::failures;
 use kubezt_engine::journal::{Copies, Journal};
 use kubezt_engine::link::session::operator_name;
 use kubezt_model::event::{Event, StepResult};
@@ -49,6 +50,7 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
     if let Some((path, ticket)) = &ticket {
         stays_within(path, ticket, &plan, had_secrets)?;
     }
+    begins(&session)?;
     let verifies = !arguments.no_verify && selection.is_everything();
     let warnings = checked(&session, seen, ignored, arguments.output, printer)?;
     if verifies && tries_data_path(&context) {
@@ -69,7 +71,9 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
         }
     };
     if !outcome.is_complete() || !session.failures.is_empty() {
-        return Err(incomplete(&outcome, &session));
+        let unreached = &session.failures;
+        let blocks = failures::blocks(&outcome, unreached);
+        return Err(Failure::blocks(&blocks, failures::extent(&outcome, unreached), printer));
     }
     if plan.is_empty() {
         printer.note("Nothing to do: the cluster is as wanted");
@@ -107,6 +111,20 @@ fn stays_within(path: &Path, ticket: &Ticket, plan: &Plan, had_secrets: bool) ->
     let path = path.display();
     Err(Failure::findings(format!("{path} is not what has to be done by now:\n  {}", more.join("\n  ")))
         .hint("nothing was changed; plan again, and have that approved"))
+}
+
+/// Refuses to begin a control plane without all of its nodes; one that has begun goes on without some.
+fn begins(session: &Session) -> Result<(), Failure> {
+    let unseen = kubezt_plan::members::unseen_founders(&session.desired, &session.facts);
+    if unseen.is_empty() {
+        return Ok(());
+    }
+    let lost = session.failures.iter().filter(|failure| unseen.contains(&failure.node));
+    let lines: Vec<String> = lost.map(ToString::to_string).collect();
+    Err(Failure::environment(lines.join("\nerror: ")).hint(
+        "nothing was changed: the first members of etcd found it together, so every control-plane node has to be reached; \
+         workers may come later",
+    ))
 }
 
 /// Judges the nodes that are about to become members. What would make the install fail ends it here, before anything is
@@ -219,17 +237,4 @@ pub async fn execute(
     }
     copies.finish().await;
     Ok(outcome)
-}
-
-fn incomplete(outcome: &Outcome, session: &Session) -> Failure {
-    let mut lines: Vec<String> = session.failures.iter().map(ToString::to_string).collect();
-    lines.extend(outcome.failed.iter().map(|(step, error)| format!("{step}: {error}")));
-    if outcome.cancelled {
-        lines.push("interrupted".to_owned());
-    }
-    let failure = match outcome.changed {
-        0 if !outcome.cancelled => Failure::findings(lines.join("\nerror: ")),
-        _ => Failure::partial(lines.join("\nerror: ")),
-    };
-    failure.hint("what was done is kept; run the same command again to go on")
 }

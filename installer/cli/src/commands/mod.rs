@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod certs;
+pub mod doctor;
 pub mod explain;
 pub mod images;
 pub mod install;

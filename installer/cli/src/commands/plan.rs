@@ -35,7 +35,7 @@ pub async fn run(arguments: PlanArgs, printer: Printer) -> Result<(), Failure> {
         }
     }
     if !session.failures.is_empty() {
-        return Err(Failure::findings(session.failure_text()));
+        return Err(Failure::unreached(&session.failures, printer));
     }
     if arguments.exit_code && !plan.is_empty() { Err(Failure::has_changes()) } else { Ok(()) }
 }

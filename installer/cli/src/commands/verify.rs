@@ -42,6 +42,11 @@ impl Reports {
         }
         Ok(reports)
     }
+
+    /// Writes them.
+    pub fn write(&self, text: &str) -> Result<(), Failure> {
+        self.json.iter().try_for_each(|file| fs_err::write(file, text).map_err(Failure::environment))
+    }
 }
 
 /// Judges the running cluster.
@@ -52,12 +57,15 @@ pub async fn run(arguments: VerifyArgs, printer: Printer) -> Result<(), Failure>
     let desired = assemble::outline(&context)?;
     let (nodes, failures) = connect(Reach::of(&context, printer)?, program).await;
     let session = Session::open(&context, nodes, failures, desired, BTreeMap::new(), None).await?;
-    for failure in &session.failures {
-        printer.note(&format!("warning: {failure}"));
-    }
     let probes =
         async { if arguments.no_probes { None } else { Some(probing::run(&context, &session.fleet).await) } };
-    judge_and_report(&context, &session.fleet, &reports, probes, arguments.all, printer).await
+    let judged = judge_and_report(&context, &session.fleet, &reports, probes, arguments.all, printer).await;
+    if session.failures.is_empty() {
+        return judged;
+    }
+    // What is not compliant weighs more than what was not seen.
+    let unreached = Failure::unreached(&session.failures, printer);
+    judged.and(Err(unreached))
 }
 
 /// Gathers evidence, judges it, prints the table, writes the reports. `probes` are the behaviour that is or was tried;
@@ -77,10 +85,7 @@ pub async fn judge_and_report(
     }
     printer.text(&report::table(&context.library, &context.cluster, &findings, all));
     let now = jiff::Timestamp::now();
-    for file in &reports.json {
-        let text = report::json(&context.library, &context.cluster, &findings, now);
-        fs_err::write(file, text).map_err(Failure::environment)?;
-    }
+    reports.write(&report::json(&context.library, &context.cluster, &findings, now))?;
     let red = findings.iter().filter(|finding: &&Finding| finding.verdict.is_failure()).count();
     if red == 0 {
         Ok(())

@@ -52,7 +52,7 @@ pub fn sink() -> Sink {
                     let _ = bars.println(line);
                 }
             }
-            Event::NodeCost { .. } => {}
+            Event::NodeCost { .. } | Event::LastWords { .. } => {}
             Event::RunFinished { .. } => {
                 total.finish_and_clear();
                 if let Some(line) = lines::line(&event) {

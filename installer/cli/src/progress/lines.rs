@@ -39,7 +39,11 @@ pub fn line(event: &Event) -> Option<String> {
             milliseconds / 1000,
             milliseconds % 1000 / 100
         )),
-        Event::RunStarted { .. } | Event::Progress { .. } | Event::NodeCost { .. } => None,
+        // Last words are told at the end, with the node they belong to.
+        Event::RunStarted { .. }
+        | Event::Progress { .. }
+        | Event::NodeCost { .. }
+        | Event::LastWords { .. } => None,
     }
 }
 

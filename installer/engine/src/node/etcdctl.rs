@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kubezt_model::health::EtcdStatusReading;
 use kubezt_model::node::EtcdMember;
 use serde::Deserialize;
 
@@ -212,6 +213,13 @@ impl From<Member> for EtcdMember {
 struct Answer {
     #[serde(rename = "Status")]
     status: Status,
+}
+
+impl From<Status> for EtcdStatusReading {
+    fn from(status: Status) -> Self {
+        let Status { leader, raft_index, raft_applied_index, errors } = status;
+        Self { leader, committed: raft_index, applied: raft_applied_index, errors }
+    }
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{NodeError, NodeRoot};
+use super::{NodeError, NodeRoot, files};
 
 /// The lock file.
 pub const LOCK: &str = "/run/kubezt.lock";
@@ -94,13 +94,7 @@ impl NodeLock {
             .map_err(NodeError::file("open", &path))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.take(1024).read_to_string(&mut holder);
-                let holder =
-                    if holder.trim().is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() };
-                return Err(NodeError::Locked { holder });
-            }
+            Err(TryLockError::WouldBlock) => return Err(NodeError::Locked { holder: named(file) }),
             Err(TryLockError::Error(error)) => return Err(NodeError::file("lock", &path)(error)),
         }
         let since = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%SZ");
@@ -130,6 +124,31 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
+/// Who holds the lock, and since when; `None` where nobody does. Whoever takes it meanwhile tries again at once.
+///
+/// # Errors
+/// [`NodeError::File`].
+pub fn holder(root: &NodeRoot) -> Result<Option<String>, NodeError> {
+    let path = root.known(LOCK);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if files::is_absent(&error) => return Ok(None),
+        Err(error) => return Err(NodeError::file("open", &path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(named(file))),
+        Err(TryLockError::Error(error)) => Err(NodeError::file("lock", &path)(error)),
+    }
+}
+
+/// Whom the file names.
+fn named(file: File) -> String {
+    let mut holder = String::new();
+    let _ = file.take(1024).read_to_string(&mut holder);
+    if holder.trim().is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +161,9 @@ mod tests {
         let first = NodeLock::try_take(&root, "first@host\n").unwrap();
         let refused = NodeLock::try_take(&root, "second@host").unwrap_err().to_string();
         assert!(refused.contains("first@host, since 2"), "{refused}");
+        assert!(holder(&root).unwrap().unwrap().starts_with("first@host, since 2"));
         drop(first);
+        assert_eq!(holder(&root).unwrap(), None);
         NodeLock::try_take(&root, "second@host").unwrap();
     }
 

@@ -294,10 +294,12 @@ async fn receive(
     tokio::task::spawn_blocking(move || receiving.finish()).await.map_err(internal)?
 }
 
-/// Applies actions in order under the node's lock, and stops at the first that fails. Lists that the operator sends side
+/// Applies actions in order, under the node's lock where one of them changes it, and stops at the first that fails. Lists that the operator sends side
 /// by side are applied side by side: they are steps of a plan that do not need each other.
 async fn apply_all(node: &Arc<Node>, exchange: u32, actions: Vec<Action>) -> Result<(), NodeError> {
-    node.locked().await?;
+    if actions.iter().any(Action::changes_node) {
+        node.locked().await?;
+    }
     // Progress comes from within synchronous calls; a task of its own sends it in order.
     let (events, mut queue) = unbounded_channel();
     let sender = {

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use kubezt_model::action::Condition;
-use kubezt_model::desired::Sensitivity;
+use kubezt_model::desired::{AuthorityKind, LeafSpec, Sensitivity, Usage};
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::{Mode, Owner, SecretText};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
@@ -247,6 +247,43 @@ async fn the_second_operator_is_refused_until_the_first_has_gone() {
     second.gather(vec![Read::Host]).await.unwrap();
     first.shutdown().await;
     second.apply(vec![put("/a", "2")], |_| {}).await.unwrap();
+}
+
+/// `doctor` and `status` have a certificate signed while an install runs, or hangs.
+#[tokio::test]
+async fn whoever_only_looks_is_not_kept_out_by_whoever_works() {
+    let node = Fixture::new();
+    let first = node.link("first@host").await;
+    first.apply(vec![put("/a", "1")], |_| {}).await.unwrap();
+    let sign = Action::SignLeaf {
+        authority_certificate: "/none.crt".to_owned(),
+        authority_key: "/none.key".to_owned(),
+        leaf: LeafSpec {
+            authority: AuthorityKind::Kubernetes,
+            common_name: "somebody".to_owned(),
+            organizations: Vec::new(),
+            dns_names: Vec::new(),
+            ip_addresses: Vec::new(),
+            usage: Usage::Client,
+        },
+        public_key: String::new(),
+        hours: 1,
+    };
+    let second = node.link("second@host").await;
+    let mut outcomes = Vec::new();
+    let signed = second.apply(vec![sign], |event| {
+        if let ApplyEvent::Done { outcome, .. } = event {
+            outcomes.push(outcome.clone());
+        }
+    });
+    signed.await.unwrap();
+    // It got as far as the authority, which this node does not have.
+    assert!(matches!(&outcomes[..], [Outcome::Failed { error }] if error.contains("none")), "{outcomes:?}");
+    let held = second.gather(vec![Read::Lock]).await.unwrap();
+    assert!(
+        matches!(&held[0].1, Reading::Text(holder) if holder.starts_with("first@host, since ")),
+        "{held:?}"
+    );
 }
 
 #[tokio::test]

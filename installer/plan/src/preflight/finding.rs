@@ -56,7 +56,7 @@ impl Finding {
 
 /// A finding as its check words it, which does not repeat who the check is.
 #[derive(Debug)]
-pub(super) struct Remark {
+pub(crate) struct Remark {
     pub severity: Severity,
     pub nodes: Vec<NodeName>,
     pub what: String,

@@ -24,7 +24,9 @@ pub use finding::{Finding, Severity};
 pub use reach::{listeners, targets};
 pub use seen::{ClockOffset, Seen, Unreachable};
 
-use finding::Remark;
+pub(crate) use checks::clock::disagreement;
+pub(crate) use finding::Remark;
+
 use members::is_member;
 use seen::Scene;
 

@@ -6,6 +6,7 @@ use kubezt_model::desired::{Cluster, Desired, DesiredNode, Node};
 use kubezt_model::node::{Facts, HostReading, Read, Reading};
 use kubezt_model::survey::{NetworkReading, SocketReading};
 use kubezt_model::{Digest, NodeName};
+use serde::Serialize;
 
 use super::members;
 
@@ -23,7 +24,7 @@ pub struct Seen {
 }
 
 /// How far a clock is from the operator's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ClockOffset {
     /// Milliseconds it is ahead; negative where it is behind. Half the way there and back is taken off.
     pub milliseconds: i64,
@@ -32,7 +33,7 @@ pub struct ClockOffset {
 }
 
 /// A node that gave no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unreachable {
     /// The node.
     pub node: NodeName,

@@ -92,6 +92,7 @@ impl Issue {
             node: Some(context.name().clone()),
             operation: anything.then_some(Operation::Certificates { keys, certificates, bundles }),
             needs,
+            after: Vec::new(),
             interrupts: Disruption::None,
             changes,
         }

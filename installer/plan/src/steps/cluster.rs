@@ -22,22 +22,31 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
     let serves = |node: &Node| ["kubelet", "etcd-promotion"].map(|what| StepId::on(&node.name, what));
     let control_plane: Vec<StepId> = desired.cluster.control_plane().flat_map(serves).collect();
 
-    let mut drafts = vec![gate("api-ready", "Wait for the API", Gate::ApiReady, control_plane, anything)];
+    // An API that answers goes on without one of its servers; one that is only about to be needs all of them.
+    let waits = match assessment.api_reachable {
+        true => Waits { needs: Vec::new(), after: control_plane },
+        false => Waits { needs: control_plane, after: Vec::new() },
+    };
+    let mut drafts = vec![gate("api-ready", "Wait for the API", Gate::ApiReady, waits, anything)];
     let first = applies.first().map(|(set, _)| StepId::cluster(&set.name));
     let mut applied = Vec::new();
     for (set, due) in applies {
         let id = StepId::cluster(&set.name);
-        let needs = match &first {
+        let Waits { needs, after } = match &first {
             // Node labels can only be set on nodes that have registered.
-            _ if set.name == NODE_OBJECTS => vec![StepId::cluster("nodes-ready")],
+            _ if set.name == NODE_OBJECTS => Waits::needing([StepId::cluster("nodes-ready")]),
             // The first set grants the rights the others are applied with; those do not wait for each other.
-            // Pods that find no image would wait longer and longer before they look again.
-            Some(first) if *first != id => every("workload-images").chain([first.clone()]).collect(),
-            _ => vec![StepId::cluster("api-ready")],
+            // Pods that find no image would wait longer and longer before they look again. A node that has none in the end
+            // stops nothing.
+            Some(first) if *first != id => {
+                Waits { needs: vec![first.clone()], after: every("workload-images").collect() }
+            }
+            _ => Waits::needing([StepId::cluster("api-ready")]),
         };
         if set.name == NODE_OBJECTS {
-            let needs = every("kubelet").chain(every("workload-images")).chain(first.clone()).collect();
-            drafts.push(gate("nodes-ready", "Wait for nodes", Gate::NodesReady, needs, anything));
+            let after = every("kubelet").chain(every("workload-images")).collect();
+            let waits = Waits { needs: first.iter().cloned().collect(), after };
+            drafts.push(gate("nodes-ready", "Wait for nodes", Gate::NodesReady, waits, anything));
         }
         applied.push(id.clone());
         let Due { manifests, changes } = due;
@@ -47,12 +56,14 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
             node: None,
             operation: (!changes.is_empty()).then_some(Operation::Apply { manifests }),
             needs,
+            after,
             interrupts: Disruption::None,
             changes,
         });
     }
+    let applied = Waits::needing(applied);
     drafts.push(gate("workloads-ready", "Wait for workloads", Gate::WorkloadsReady, applied, anything));
-    let talk = vec![StepId::cluster("workloads-ready")];
+    let talk = Waits::needing([StepId::cluster("workloads-ready")]);
     drafts.push(gate("pods-talk", "Let a pod talk to a pod", Gate::PodsTalk, talk, anything));
     drafts
 }
@@ -96,13 +107,26 @@ fn due_objects(set: &ManifestSet, assessment: &Assessment) -> Due {
     Due { manifests, changes }
 }
 
-fn gate(what: &str, title: &str, gate: Gate, needs: Vec<StepId>, wanted: bool) -> Draft {
+/// What a step of the cluster waits for: what must have succeeded, and what must have ended.
+struct Waits {
+    needs: Vec<StepId>,
+    after: Vec<StepId>,
+}
+
+impl Waits {
+    fn needing(needs: impl IntoIterator<Item = StepId>) -> Self {
+        Self { needs: needs.into_iter().collect(), after: Vec::new() }
+    }
+}
+
+fn gate(what: &str, title: &str, gate: Gate, Waits { needs, after }: Waits, wanted: bool) -> Draft {
     Draft {
         id: StepId::cluster(what),
         title: title.to_owned(),
         node: None,
         operation: wanted.then_some(Operation::Gate { gate, timeout_seconds: READY_TIMEOUT_SECONDS }),
         needs,
+        after,
         interrupts: Disruption::None,
         changes: Vec::new(),
     }

@@ -61,6 +61,7 @@ impl Actions {
             node: Some(context.name().clone()),
             operation: (!self.actions.is_empty()).then_some(Operation::Node { actions: self.actions }),
             needs,
+            after: Vec::new(),
             interrupts,
             changes: self.changes,
         }

@@ -15,10 +15,10 @@
 //! | `control-plane` | control-plane nodes | `images`, `configuration`, `etcd-member` |
 //! | `kubelet` | every node | `services`, `configuration`, and its `control-plane` |
 //! | `etcd-promotion` | control-plane nodes that join | `kubelet` |
-//! | `api-ready` | cluster | `kubelet` and `etcd-promotion` of the control plane |
+//! | `api-ready` | cluster | `kubelet` and `etcd-promotion` of the control plane; their end, where the API answers already |
 //! | the first manifest set (rights) | cluster | `api-ready` |
-//! | one step a further set | cluster | the first set, every `workload-images` |
-//! | `nodes-ready` | cluster | every `kubelet`, every `workload-images`, the first set |
+//! | one step a further set | cluster | the first set, the end of every `workload-images` |
+//! | `nodes-ready` | cluster | the first set, the end of every `kubelet` and `workload-images` |
 //! | `nodes` (labels) | cluster | `nodes-ready` |
 //! | `workloads-ready`, `pods-talk` | cluster | every set |
 

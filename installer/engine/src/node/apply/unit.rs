@@ -65,9 +65,5 @@ async fn state(root: &NodeRoot, name: &str) -> Result<Option<UnitReading>, NodeE
 }
 
 async fn journal(root: &NodeRoot, name: &str) -> String {
-    let arguments = ["--unit", name, "--lines", "15", "--no-pager", "--output", "cat"];
-    match run(root, "journalctl", &arguments, LIMIT).await {
-        Ok(output) => separated(&output.stdout),
-        Err(_) => String::new(),
-    }
+    gather::log::unit(root, name).await.map_or_else(|_| String::new(), |lines| separated(&lines.join("\n")))
 }

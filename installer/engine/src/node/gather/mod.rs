@@ -4,10 +4,13 @@
 
 pub mod audit;
 pub mod claims;
+pub mod containers;
 pub mod file;
 pub mod fsync;
 pub mod host;
 pub mod kernel;
+pub mod log;
+pub mod memory;
 pub mod names;
 pub mod network;
 pub mod process;
@@ -25,7 +28,7 @@ use kubezt_model::node::{Read, Reading};
 use super::accounts::Accounts;
 use super::blobs::BlobStore;
 use super::etcdctl::Etcdctl;
-use super::{NodeError, NodeRoot, images, processes, reach};
+use super::{NodeError, NodeRoot, images, lock, processes, reach, serve};
 
 /// Threads that read files side by side; most of the time goes into digests of large programs.
 const FILE_THREADS: usize = 4;
@@ -63,6 +66,11 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
             Read::Fsync { path } => fsync::read(root, path).boxed(),
             Read::EtcdMembers => members(root).boxed(),
             Read::Reach { targets } => reach::unreached(targets).map(Reading::Unreached).boxed(),
+            Read::EtcdStatus => etcd_status(root).boxed(),
+            Read::ApiServers => api_servers(root).boxed(),
+            Read::UnitLog { name } => log::unit(root, name)
+                .map(|lines| reading(lines.map(|lines| Some(Reading::Lines(lines)))))
+                .boxed(),
             _ => return None,
         };
         Some(trying.map(|found| (read.clone(), found)))
@@ -103,9 +111,12 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
         .collect()
 }
 
-/// The members of etcd. Without a manifest there never was one here.
+/// Where there is none, no member of etcd was ever set up.
+const ETCD_MANIFEST: &str = "/etc/kubernetes/manifests/etcd.yaml";
+
+/// The members of etcd.
 async fn members(root: &NodeRoot) -> Reading {
-    if !root.known("/etc/kubernetes/manifests/etcd.yaml").exists() {
+    if !root.known(ETCD_MANIFEST).exists() {
         return Reading::Missing;
     }
     let members = match Etcdctl::here(root) {
@@ -113,6 +124,23 @@ async fn members(root: &NodeRoot) -> Reading {
         Err(error) => Err(error),
     };
     reading(members.map(|members| Some(Reading::EtcdMembers(members))))
+}
+
+/// The member of etcd on this node, as it sees itself.
+async fn etcd_status(root: &NodeRoot) -> Reading {
+    if !root.known(ETCD_MANIFEST).exists() {
+        return Reading::Missing;
+    }
+    let status = match Etcdctl::here(root) {
+        Ok(etcd) => etcd.status().await,
+        Err(error) => Err(error),
+    };
+    reading(status.map(|status| Some(Reading::EtcdStatus(status.into()))))
+}
+
+/// API servers, asked with the balancer's pair.
+async fn api_servers(root: &NodeRoot) -> Reading {
+    reading(serve::ask_servers(root).await.map(|servers| servers.map(Reading::ApiServers)))
 }
 
 /// Everything that is answered by the file system, on a few threads.
@@ -186,7 +214,13 @@ impl Context {
             | Read::EtcdMembers
             | Read::Names { .. }
             | Read::Fsync { .. }
-            | Read::Reach { .. } => return None,
+            | Read::Reach { .. }
+            | Read::UnitLog { .. }
+            | Read::EtcdStatus
+            | Read::ApiServers => return None,
+            Read::Containers => containers::read(&self.root).map(|found| found.map(Reading::Containers)),
+            Read::Memory => memory::read(&self.root).map(|memory| Some(Reading::Memory(memory))),
+            Read::Lock => lock::holder(&self.root).map(|holder| holder.map(Reading::Text)),
             Read::Clock => Ok(Some(Reading::Clock(jiff::Timestamp::now().as_millisecond()))),
             Read::Kernel { modules, options } => {
                 Ok(Some(Reading::Kernel(survey::kernel(&self.root, modules, options))))

@@ -4,6 +4,7 @@
 //! they cost it nothing and leave no audit record. Whether it is ready it is asked less often, because that leaves one.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,13 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kubezt_model::SecretText;
+use kubezt_model::health::ApiServerAnswer;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::client::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::servers::{Server, State};
 use crate::api::{self, Credential};
@@ -27,6 +31,8 @@ const PING: Duration = Duration::from_secs(1);
 const PONG: Duration = Duration::from_secs(3);
 /// How long connecting, and then the handshake, may take: no less than an answer to a ping.
 const CONNECT: Duration = PONG;
+/// The same for somebody who looks once, and wants to know.
+const LOOK: Duration = Duration::from_secs(3);
 /// How long the answer to `/readyz` may take; it asks etcd, for two seconds at most.
 const READY: Duration = Duration::from_secs(10);
 /// How often it is asked.
@@ -104,20 +110,9 @@ pub async fn follow(server: Arc<Server>, health: Health) {
 
 /// One connection, from its start to its end. The pair is read each time, because it is renewed.
 async fn ask(server: &Server, health: &Health) -> End {
-    let Some(config) = tls(health) else { return End::Unclear };
-    let stream = match timeout(CONNECT, TcpStream::connect(server.address)).await {
-        Err(_) => return End::Silence,
-        Ok(Err(_)) => return End::Closed,
-        Ok(Ok(stream)) => stream,
-    };
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let name = ServerName::from(server.address.ip());
-    let stream = match timeout(CONNECT, connector.connect(name, stream)).await {
-        Err(_) => return End::Silence,
-        // Its certificate is for its clients to judge.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => return End::Unclear,
-        Ok(Err(_)) => return End::Closed,
-        Ok(Ok(stream)) => stream,
+    let stream = match open(server.address, health, CONNECT).await {
+        Ok(stream) => stream,
+        Err((end, _)) => return end,
     };
     let handshake = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -152,6 +147,63 @@ async fn ask(server: &Server, health: &Health) -> End {
             _ => End::Closed,
         },
         end = readiness => end,
+    }
+}
+
+/// A connection to a server, or how trying ended and why. Each of its two parts may take `patience`.
+async fn open(
+    address: SocketAddr,
+    health: &Health,
+    patience: Duration,
+) -> Result<TlsStream<TcpStream>, (End, String)> {
+    let silence = || (End::Silence, format!("nothing within {} s", patience.as_secs()));
+    let config =
+        tls(health).ok_or_else(|| (End::Unclear, "the balancer's own pair cannot be read".to_owned()))?;
+    let stream = match timeout(patience, TcpStream::connect(address)).await {
+        Err(_) => return Err(silence()),
+        Ok(Err(error)) => return Err((End::Closed, error.to_string())),
+        Ok(Ok(stream)) => stream,
+    };
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    match timeout(patience, connector.connect(ServerName::from(address.ip()), stream)).await {
+        Err(_) => Err(silence()),
+        // Its certificate is for its clients to judge.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            Err((End::Unclear, error.to_string()))
+        }
+        Ok(Err(error)) => Err((End::Closed, error.to_string())),
+        Ok(Ok(stream)) => Ok(stream),
+    }
+}
+
+/// Asks a server once which of its checks fail.
+pub async fn checks(address: SocketAddr, health: &Health) -> ApiServerAnswer {
+    let stream = match open(address, health, LOOK).await {
+        Ok(stream) => stream,
+        Err((_, why)) => return ApiServerAnswer::Silent(why),
+    };
+    let answered = async {
+        let (mut requests, connection) =
+            http2::handshake::<_, _, String>(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = Request::get(format!("https://{address}/readyz?verbose")).body(String::new());
+        // Nothing in it comes from outside but an address.
+        let answer = requests.send_request(request.unwrap_or_default()).await?;
+        let status = answer.status();
+        let text = Limited::new(answer.into_body(), ANSWER).collect().await;
+        Ok::<_, hyper::Error>((status, text.map(|text| text.to_bytes()).unwrap_or_default()))
+    };
+    match timeout(READY, answered).await {
+        Err(_) => ApiServerAnswer::Silent(format!("no answer to /readyz within {} s", READY.as_secs())),
+        Ok(Err(error)) => ApiServerAnswer::Silent(api::chain(&error)),
+        Ok(Ok((StatusCode::OK, _))) => ApiServerAnswer::Ready,
+        Ok(Ok((status, text))) if status.is_server_error() => {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let failed = text.lines().filter_map(|line| line.strip_prefix("[-]"));
+            let name = |line: &str| line.split_whitespace().next().unwrap_or(line).to_owned();
+            ApiServerAnswer::Failing(failed.map(name).collect())
+        }
+        Ok(Ok((status, _))) => ApiServerAnswer::Refused(status.as_u16()),
     }
 }
 
@@ -384,5 +436,29 @@ mod tests {
             () = becomes(&server, State::Gone) => {}
             () = follow(Arc::clone(&server), pki.health(folder.path())) => {}
         }
+    }
+    #[tokio::test]
+    async fn somebody_who_looks_once_hears_what_fails() {
+        const FAILS: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+        let (pki, folder) = (Pki::new(), tempfile::tempdir().unwrap());
+        let health = pki.health(folder.path());
+        let failing = ApiServerAnswer::Failing(vec!["etcd".to_owned(), "shutdown".to_owned()]);
+        for (answer, wanted) in [
+            ((StatusCode::OK, "ok"), ApiServerAnswer::Ready),
+            ((FAILS, "[+]ping ok\n[-]etcd failed: reason withheld\n[-]shutdown failed\n"), failing),
+            ((StatusCode::FORBIDDEN, ""), ApiServerAnswer::Refused(403)),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let hangs = watch::Sender::new(false);
+            tokio::select! {
+                said = checks(address, &health) => assert_eq!(said, wanted),
+                () = pki.serve(listener, answer, hangs.subscribe()) => {}
+            }
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        assert!(matches!(checks(address, &health).await, ApiServerAnswer::Silent(_)));
     }
 }

@@ -18,6 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::future::join_all;
+use kubezt_model::health::ApiServerReading;
 use serde::{Deserialize, Serialize};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -27,8 +29,10 @@ use tokio::time::timeout;
 
 pub use self::health::Health;
 use self::servers::Server;
-use super::NodeError;
+use super::{NodeError, NodeRoot};
 
+/// Where an install puts what the balancer is told.
+const CONFIGURATION: &str = "/etc/kubezt/node.json";
 /// Connections at a time; kubelet, Cilium and the pods of one node need a few dozen.
 const CONNECTIONS_MAXIMUM: usize = 2048;
 /// How long connections may go on after the balancer was told to end. Watches never end by themselves, and until the next
@@ -85,6 +89,28 @@ pub async fn run(path: &Path) -> Result<(), NodeError> {
     };
     balance(listener, servers, end).await;
     Ok(())
+}
+
+/// Asks every server that this node's balancer knows, with its pair and past it; `None` where the node has no balancer.
+///
+/// # Errors
+/// As [`Configuration::load`].
+pub async fn ask_servers(root: &NodeRoot) -> Result<Option<Vec<ApiServerReading>>, NodeError> {
+    let path = root.known(CONFIGURATION);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let Configuration { servers, health, .. } = Configuration::load(&path)?;
+    let health = Health {
+        authority: root.path(&health.authority.to_string_lossy())?,
+        certificate: root.path(&health.certificate.to_string_lossy())?,
+        key: root.path(&health.key.to_string_lossy())?,
+    };
+    let asked = servers.into_iter().map(|address| {
+        let health = &health;
+        async move { ApiServerReading { address, answer: health::checks(address, health).await } }
+    });
+    Ok(Some(join_all(asked).await))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {

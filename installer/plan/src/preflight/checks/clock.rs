@@ -1,5 +1,7 @@
 //! Clocks: certificates are valid from a moment on, and etcd's members compare theirs.
 
+use std::collections::BTreeMap;
+
 use kubezt_model::NodeName;
 
 use super::{Check, Remark, Scene, Severity, list, nothing};
@@ -13,8 +15,12 @@ const ETCD: i64 = 1000;
 pub(super) const CHECK: Check = Check { id: "clock", title: "Clocks agree", reads: nothing, judge };
 
 fn judge(scene: &Scene<'_>) -> Vec<Remark> {
-    let clocks: Vec<(&NodeName, ClockOffset)> =
-        scene.seen.clocks.iter().map(|(node, offset)| (node, *offset)).collect();
+    disagreement(&scene.seen.clocks)
+}
+
+/// Clocks that differ from what most say, or all from this machine's.
+pub(crate) fn disagreement(clocks: &BTreeMap<NodeName, ClockOffset>) -> Vec<Remark> {
+    let clocks: Vec<(&NodeName, ClockOffset)> = clocks.iter().map(|(node, offset)| (node, *offset)).collect();
     let mut ahead: Vec<i64> = clocks.iter().map(|(_, offset)| offset.milliseconds).collect();
     ahead.sort_unstable();
     // What most nodes say; of an even number the earlier one.

@@ -3,7 +3,7 @@
 mod access;
 mod addresses;
 mod cgroups;
-mod clock;
+pub(super) mod clock;
 mod disk;
 pub(super) mod fsync;
 mod host_name;
