@@ -8,6 +8,7 @@ mod approved;
 mod baseline;
 mod certificates;
 mod converged;
+mod doctor;
 mod install;
 mod killed;
 mod operators;
@@ -42,6 +43,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_change_in_the_api_shows_in_the_plan", converged::api_drift),
     ("an_approved_plan_is_what_is_done", approved::plan_is_what_is_done),
     ("two_operators_do_not_change_a_node_at_once", operators::two_at_once),
+    ("a_doctor_tells_the_cause_first", doctor::explains),
     ("nodes_are_reached_as_root_and_by_an_agent", access::root_and_agent),
     ("renewal_under_load_fails_no_request", certificates::renewal_under_load),
     ("planted_secrets_are_nowhere", secrets::nowhere),

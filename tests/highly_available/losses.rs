@@ -55,8 +55,11 @@ pub fn two_at_once(world: &World) -> Result<()> {
         world.lab.switch_off(node)?;
     }
     let status = world.kubezt.run("status", &[]);
+    let doctor = world.kubezt.run("doctor", &[]);
     world.lab.switch_on(&lost[0])?;
-    let status = status?;
+    let (status, doctor) = (status?, doctor?);
+    let cause = doctor.stdout.contains("etcd has lost its quorum: 1 of its 3 members run");
+    ensure!(doctor.code == 1 && cause, "exit code {}:\n{}\n{}", doctor.code, doctor.stdout, doctor.stderr);
     let said = status.stderr.contains("etcd has lost its quorum: 1 of its 3 members run");
     ensure!(status.code == 1 && said, "exit code {}:\n{}\n{}", status.code, status.stdout, status.stderr);
     is_back(world, &lost[0])?;

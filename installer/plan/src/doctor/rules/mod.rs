@@ -44,7 +44,7 @@ pub const RULES: &[Rule] = &[
         remedy: "give the machine more memory, or its pods limits" },
     Rule { id: "locked", signs: host::locked, follows: &[],
         means: "somebody changes the node now, or a run that lost its connection has not noticed yet",
-        remedy: "wait until that run has ended; a lost one lets go within 75 seconds" },
+        remedy: "wait until that run has ended; a lost one lets go within 75 seconds, and `kubezt install --take-over` ends one" },
     Rule { id: "certificate", signs: certificates::certificates, follows: &["clock"],
         means: "nobody takes such a certificate, so whoever shows it is refused",
         remedy: "`kubezt certs renew` issues what has expired; `kubezt install` what is missing or has other names" },
