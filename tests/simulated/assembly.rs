@@ -47,7 +47,8 @@ const IMAGES: [(&str, &str, bool); 8] = [
 /// Resolves and renders the text of a cluster file. `build` stands for the version of every component: another one
 /// gives other digests.
 pub fn desired(text: &str, profile: &str, build: &str) -> Result<Desired, String> {
-    let file = cluster::parse("cluster.yaml", text).map_err(|error| error.to_string())?;
+    let file = cluster::parse("cluster.yaml", text)
+        .map_err(|errors| errors.iter().map(|error| format!("{error}\n")).collect::<String>())?;
     let cluster = kubezt_controls::resolve(&LIBRARY, &file, text, "cluster.yaml", Some(profile))
         .map_err(|errors| errors.iter().map(|error| format!("{error}\n")).collect::<String>())?;
     let (images, secrets) = (image_names(), secrets());

@@ -1,8 +1,10 @@
 //! Every command and flag, defined once: help, completions and documentation come from here.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use kubezt_model::NodeName;
 use kubezt_model::artifacts::{ArtifactSource, ArtifactsSpec};
 use kubezt_plan::Selection;
@@ -21,6 +23,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a new cluster file: asks on a terminal, or takes everything from flags
+    Init(InitArgs),
     /// Show what install would change on every node, and change nothing
     Plan(PlanArgs),
     /// Bring the nodes to the wanted state, then verify
@@ -47,6 +51,12 @@ pub enum Command {
     Kubeconfig(KubeconfigArgs),
     /// Obtain components and images ahead of an install
     Images(ImagesArgs),
+    /// Print the JSON Schema of the cluster file, for editors and other tools
+    Schema,
+    /// Print a script that completes commands and flags in a shell
+    Completions(CompletionsArgs),
+    /// Write manual pages
+    Man(ManArgs),
     /// Show version, cryptographic module and SSH algorithms
     Version,
     /// Find what would make an install fail, on every node at once, and change nothing
@@ -57,6 +67,43 @@ pub enum Command {
     /// What runs in probe pods
     #[command(hide = true)]
     Probe(ProbeArgs),
+}
+
+/// `init`
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Example: kubezt init --name prod --profile stig --node cp1=control-plane@10.0.0.1 \
+--node w1=worker@10.0.0.2,ssh=w1.example.org --ssh-user admin")]
+pub struct InitArgs {
+    /// Cluster file to write; one that exists is never overwritten
+    #[arg(short = 'f', long = "file", default_value = "cluster.yaml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Cluster name
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<NodeName>,
+    /// Profile: a name, or the path of a file of the site, relative to the cluster file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub profile: Option<String>,
+    /// A node (given once for each): host name, `control-plane` or `worker`, its address inside the cluster (one for each
+    /// family), and `ssh=` with the host name, address or alias of ssh_config by which SSH reaches it where that differs
+    #[arg(long = "node", value_name = "NAME=ROLE@ADDRESS[,ADDRESS][,ssh=HOST]")]
+    pub nodes: Vec<String>,
+    /// Login name, root or a user who may become root; ssh_config's and then root where absent
+    #[arg(long, value_name = "USER")]
+    pub ssh_user: Option<String>,
+    /// Private key file, relative to the cluster file; no other key is offered then (may be given several times)
+    #[arg(long = "ssh-identity", value_name = "FILE")]
+    pub ssh_identities: Vec<String>,
+    /// DNS name of the API, in every serving certificate; `api.<cluster>.internal` where absent
+    #[arg(long, value_name = "NAME")]
+    pub endpoint: Option<NodeName>,
+    /// Further address of the API, such as a load balancer's (may be given several times)
+    #[arg(long = "endpoint-address", value_name = "ADDRESS")]
+    pub endpoint_addresses: Vec<IpAddr>,
+    #[command(flatten)]
+    pub artifacts: SourceArgs,
+    /// File that holds the passphrase of the operator's secrets, relative to the cluster file; asked for where absent
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<String>,
 }
 
 /// Which cluster.
@@ -357,11 +404,11 @@ pub enum ImagesCommand {
 }
 
 /// How components are obtained, as `artifacts` of a cluster file says it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct SourceArgs {
-    /// How components are obtained: release, source, directory, oci or auto
-    #[arg(long, default_value_t = ArtifactSource::Release)]
-    pub source: ArtifactSource,
+    /// How components are obtained: release, source, directory, oci or auto; `release` where absent
+    #[arg(long)]
+    pub source: Option<ArtifactSource>,
     /// For `directory`: a folder that `images export` filled
     #[arg(long, value_name = "DIR")]
     pub directory: Option<String>,
@@ -380,8 +427,24 @@ impl From<SourceArgs> for ArtifactsSpec {
     fn from(arguments: SourceArgs) -> Self {
         let SourceArgs { source, directory, registry, registry_ca_file, registry_credentials_file } =
             arguments;
+        let source = source.unwrap_or_default();
         Self { source, directory, registry, registry_ca_file, registry_credentials_file }
     }
+}
+
+/// `completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// `man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder to write into, a page for each command
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub output: PathBuf,
 }
 
 /// `preflight`

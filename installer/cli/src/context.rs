@@ -48,15 +48,12 @@ impl Context {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Failure::usage(format!("there is no cluster file at `{name}`"))
-                    .hint("write one (the README shows a small example), or name one with `-f FILE`"));
+                    .hint("write one with `kubezt init` (the README shows a small example), or name one with `-f FILE`"));
             }
             Err(error) => return Err(Failure::environment(error)),
         };
-        let file = cluster::parse(&name, &text).map_err(Failure::usage)?;
-        let folder = match arguments.file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let file = cluster::parse(&name, &text).map_err(|errors| Failure::usage(all(&errors)))?;
+        let folder = folder_of(&arguments.file);
         let mut library = library()?;
         let profile = match (&arguments.profile, &file.spec.profile) {
             (Some(reference), _) => Some(profile(&mut library, reference, "--profile")?),
@@ -72,7 +69,7 @@ impl Context {
             .map_err(|errors| Failure::usage(all(&errors)))?;
         let state = State::beside(&arguments.file).map_err(Failure::environment)?;
         let origin =
-            Origin::new(&file.spec.artifacts, &|text| located(&folder, text)).map_err(Failure::usage)?;
+            Origin::new(&file.spec.artifacts, &|text| path_from(&folder, text)).map_err(Failure::usage)?;
         Ok(Arc::new(Self { library, file, folder, cluster, state, origin }))
     }
 
@@ -84,7 +81,7 @@ impl Context {
 
     /// A path of the cluster file: `~/` is the home folder, a relative path starts at the file.
     pub fn path(&self, text: &str) -> PathBuf {
-        located(&self.folder, text)
+        path_from(&self.folder, text)
     }
 
     /// Opens the operator's secrets, making them on the first run. Deriving the key that seals them is meant to take long.
@@ -143,8 +140,16 @@ impl Context {
     }
 }
 
-/// A path of a cluster file in this folder.
-fn located(folder: &Path, text: &str) -> PathBuf {
+/// The folder a file is in.
+pub fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// A path that a cluster file in this folder names: `~/` is the home folder, a relative path starts at the file.
+pub fn path_from(folder: &Path, text: &str) -> PathBuf {
     match text.strip_prefix("~/") {
         Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
         None => folder.join(text),

@@ -6,6 +6,7 @@
 //! | [`commands`] | one file a command |
 //! | [`context`] | what most commands start from: cluster file, profile, operator state |
 //! | [`diagnosis`] | what the doctor found as people read it, for programs, and bundled for support |
+//! | [`draft`] | a cluster file that is being written, and what its choices mean |
 //! | [`assemble`] | resolved cluster, rendered files and components become the desired state |
 //! | [`embedded`] | templates, profiles and recipes inside the binary |
 //! | [`preflight`] | findings as people read them, and those that somebody answers for |
@@ -18,6 +19,7 @@ mod chart;
 mod commands;
 mod context;
 mod diagnosis;
+mod draft;
 mod embedded;
 mod failure;
 mod preflight;
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli, printer: Printer) -> Result<(), Failure> {
     match cli.command {
+        Command::Init(arguments) => commands::init::run(&arguments, printer),
         Command::Plan(arguments) => commands::plan::run(arguments, printer).await,
         Command::Install(arguments) => commands::install::run(arguments, printer).await,
         Command::Verify(arguments) => commands::verify::run(arguments, printer).await,
@@ -88,6 +91,12 @@ async fn run(cli: Cli, printer: Printer) -> Result<(), Failure> {
         Command::Journal(arguments) => commands::journal::run(arguments, printer).await,
         Command::Kubeconfig(arguments) => commands::kubeconfig::run(arguments, printer).await,
         Command::Images(arguments) => commands::images::run(arguments, printer).await,
+        Command::Schema => commands::schema::run(printer),
+        Command::Completions(arguments) => {
+            commands::completions::run(&arguments, printer);
+            Ok(())
+        }
+        Command::Man(arguments) => commands::man::run(&arguments, printer),
         Command::Version => commands::version::run(printer),
         Command::Preflight(arguments) => commands::preflight::run(arguments, printer).await,
         Command::Node(arguments) => commands::node::run(arguments).await,

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::nearest::nearest;
 
 /// Where components come from. Paths are relative to the cluster file, `~/` allowed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ArtifactsSpec {
     /// How a component is obtained.
@@ -26,8 +27,9 @@ pub struct ArtifactsSpec {
 }
 
 /// How a component is obtained; every source gives the same version.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("enum" = ArtifactSource::ALL.map(ArtifactSource::as_str)))]
 pub enum ArtifactSource {
     /// Upstream archive, binary or image over HTTPS, verified by digest.
     #[default]
@@ -114,18 +116,27 @@ pub struct ArtifactsProblem {
 }
 
 impl ArtifactsSpec {
-    /// Everything that types cannot say: keys that belong to another source, keys that the source needs, and registries that are
-    /// none. What is written is not repeated where it could hold a password.
-    pub fn problems(&self) -> Vec<ArtifactsProblem> {
-        let keys = [
+    /// The keys that belong to one source, with that source.
+    fn keys(&self) -> [(&'static str, &Option<String>, ArtifactSource); 4] {
+        [
             ("directory", &self.directory, ArtifactSource::Directory),
             ("registry", &self.registry, ArtifactSource::Oci),
             ("registryCaFile", &self.registry_ca_file, ArtifactSource::Oci),
             ("registryCredentialsFile", &self.registry_credentials_file, ArtifactSource::Oci),
-        ];
+        ]
+    }
+
+    /// What is said beside the source: keys and values.
+    pub fn settings(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.keys().into_iter().filter_map(|(key, value, _)| Some((key, value.as_deref()?)))
+    }
+
+    /// Everything that types cannot say: keys that belong to another source, keys that the source needs, and registries that are
+    /// none. What is written is not repeated where it could hold a password.
+    pub fn problems(&self) -> Vec<ArtifactsProblem> {
         let mut problems = Vec::new();
         let mut add = |key, problem| problems.push(ArtifactsProblem { key, problem });
-        for (key, value, owner) in keys {
+        for (key, value, owner) in self.keys() {
             match value {
                 Some(_) if self.source != owner => {
                     let source = self.source;

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::artifacts::{ArtifactSource, ArtifactsSpec};
+use crate::mistakes;
 use crate::names::NodeName;
 use crate::yaml::{self, YamlError};
 
@@ -16,10 +18,11 @@ use crate::yaml::{self, YamlError};
 pub const API_VERSION: &str = "kubezt.dev/v1alpha1";
 
 /// One cluster, as `cluster.yaml` describes it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "kubezt cluster file")]
 pub struct ClusterFile {
-    /// Always [`API_VERSION`].
+    /// Always `kubezt.dev/v1alpha1`.
     pub api_version: ApiVersion,
     /// Always `Cluster`.
     pub kind: Kind,
@@ -30,7 +33,7 @@ pub struct ClusterFile {
 }
 
 /// The file's schema version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiVersion {
     /// `kubezt.dev/v1alpha1`
     #[serde(rename = "kubezt.dev/v1alpha1")]
@@ -38,14 +41,14 @@ pub enum ApiVersion {
 }
 
 /// The file's kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Kind {
     /// `Cluster`
     Cluster,
 }
 
 /// What identifies the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
     /// Cluster name: an RFC 1123 label, part of certificate subjects and of the kubeconfig context.
@@ -53,11 +56,12 @@ pub struct Metadata {
 }
 
 /// What is wanted of the cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterSpec {
     /// Kubernetes version, for example `1.36.3`; the components lock must hold it.
     #[serde(default = "default_kubernetes_version")]
+    #[schemars(with = "String", extend("format" = "semver", "pattern" = r"^\d+\.\d+\.\d+"))]
     pub kubernetes_version: semver::Version,
     /// Profile: a name, or the path of a file relative to this one (what has a slash or ends in `.yaml`);
     /// `--profile` overrides it.
@@ -85,6 +89,7 @@ pub struct ClusterSpec {
     pub passphrase_file: Option<String>,
     /// Settings that differ from the profile's, as dotted paths or nested maps (see `kubezt profile show`).
     #[serde(default)]
+    #[schemars(schema_with = "crate::schema::overrides")]
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// Requirements that are knowingly not met.
     #[serde(default)]
@@ -97,7 +102,7 @@ pub fn default_kubernetes_version() -> semver::Version {
 }
 
 /// How clients reach the API server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct EndpointSpec {
     /// Stable DNS name of the API, in every serving certificate. Empty means `api.<cluster>.internal`.
@@ -117,12 +122,14 @@ impl Default for EndpointSpec {
 }
 
 /// Pod and service networks; lists, so that a second address family can follow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NetworksSpec {
     /// Pod networks.
+    #[schemars(schema_with = "crate::schema::networks")]
     pub pods: Vec<IpNet>,
     /// Service networks.
+    #[schemars(schema_with = "crate::schema::networks")]
     pub services: Vec<IpNet>,
     /// DNS domain of Services.
     pub domain: String,
@@ -144,7 +151,7 @@ impl Default for NetworksSpec {
 
 /// How nodes are reached over SSH. What is absent is taken from ssh_config(5), and then from the defaults named here. Paths are
 /// relative to this file, `~/` allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SshSpec {
     /// The ssh_config file that counts, or `none`; `~/.ssh/config` and then `/etc/ssh/ssh_config` where absent.
@@ -177,7 +184,7 @@ pub struct SshSpec {
 }
 
 /// How a login user becomes root.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Privilege {
     /// By sudo(8).
@@ -208,7 +215,7 @@ impl Default for SshSpec {
 }
 
 /// One node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSpec {
     /// Node name; equal to the host name (V-242404).
@@ -229,7 +236,7 @@ pub struct NodeSpec {
 }
 
 /// How one node is reached, where it differs from the cluster's `ssh`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NodeSshSpec {
     /// Host name, address, or alias of ssh_config; the node's first address where absent.
@@ -251,7 +258,7 @@ pub struct NodeSshSpec {
 }
 
 /// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Runs etcd, the API server, the controller manager and the scheduler.
@@ -271,7 +278,7 @@ impl Role {
 }
 
 /// A Kubernetes taint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Taint {
     /// Taint key.
@@ -284,7 +291,7 @@ pub struct Taint {
 }
 
 /// The network plug-in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct CniSpec {
     /// Name of a folder in `templates/cni`.
@@ -300,7 +307,7 @@ impl Default for CniSpec {
 }
 
 /// A requirement that is knowingly not met: verify reports it as `accepted`, until it expires.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Waiver {
     /// Requirement id.
@@ -319,9 +326,10 @@ pub struct Waiver {
 /// Reads a cluster file.
 ///
 /// # Errors
-/// Syntax mistakes, unknown keys and wrong types, each with file, line and caret.
-pub fn parse(source_name: &str, text: &str) -> Result<ClusterFile, YamlError> {
-    yaml::read(source_name, text)
+/// Unknown and missing keys, wrong types and values, all at once and each with file, line and caret; a mistake of syntax alone,
+/// since nothing is known of what follows it.
+pub fn parse(source_name: &str, text: &str) -> Result<ClusterFile, Vec<YamlError>> {
+    yaml::read(source_name, text).map_err(|first| mistakes::all(source_name, text, first))
 }
 
 #[cfg(test)]
@@ -345,10 +353,90 @@ spec:
         assert_eq!(file.spec.artifacts.source, ArtifactSource::Release);
     }
 
+    fn told(text: &str) -> Vec<String> {
+        parse("cluster.yaml", text).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn unknown_keys_point_at_their_line() {
-        let error = parse("cluster.yaml", &SMALL.replace("role:", "rôle:")).unwrap_err();
-        assert!(error.to_string().starts_with("cluster.yaml:7"), "{error}");
+        let errors = told(&SMALL.replace("role:", "rôle:"));
+        assert!(errors[0].starts_with("cluster.yaml:7"), "{errors:?}");
         assert!(parse("cluster.yaml", &SMALL.replace("v1alpha1", "v9")).is_err());
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_its_line_and_what_was_meant() {
+        let text = "
+apiVersion: kubezt.dev/v1alpha2
+kind: Cluster
+metadata: {name: Demo, labels: {}}
+spec:
+  kubernetesVersion: 1.36
+  enpoint:
+    port: 6443
+  endpoint: {port: 70000, addresses: 10.0.0.1}
+  networks: {pods: [10.244.0.0], nodeMask: wide}
+  ssh:
+    agent: perhaps
+    privilege: sudoo
+  nodes:
+    - {name: cp1, role: controlplane, addresses: [10.0.0.400]}
+    - {name: w1, role: worker}
+    - w2
+  artifacts: {source: releases}
+  waivers:
+    - {requirement: node-sshd, reason: because, owner: us, expires: 2027-02-30}
+";
+        let errors = told(text);
+        let expected = [
+            (2, "did you mean `kubezt.dev/v1alpha1`?"),
+            (4, "not a node name"),
+            (4, "unknown field `labels`, expected one of `name`"),
+            (6, "1.36"),
+            (7, "did you mean `endpoint`?"),
+            (9, "70000"),
+            (9, "a list"),
+            (10, "10.244.0.0"),
+            (10, "`wide`"),
+            (12, "`perhaps`"),
+            (13, "did you mean `sudo`?"),
+            (15, "did you mean `control-plane`?"),
+            (15, "10.0.0.400"),
+            (16, "missing field `addresses`"),
+            (17, "a map"),
+            (18, "did you mean `release`?"),
+            (20, "2027-02-30"),
+        ];
+        assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+        for (error, (line, part)) in errors.iter().zip(expected) {
+            assert!(
+                error.starts_with(&format!("cluster.yaml:{line}: ")) && error.contains(part),
+                "{part}: {error}"
+            );
+            assert!(error.contains('^'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told_once_and_what_follows_from_syntax_not_at_all() {
+        for wrong in [
+            SMALL.replace("role: control-plane", "role: master"),
+            SMALL.replace("10.0.0.11", "cp1.example.org"),
+            SMALL.replace("{name: demo}", "{}"),
+            SMALL.replace("nodes:", "noodles:").replace("kind: Cluster", "kind: Cluster\nkind: Cluster"),
+            SMALL.replace("[10.0.0.11]}", "[10.0.0.11"),
+            SMALL.replace("[10.0.0.11]", "{}"),
+            SMALL.replace("spec:", "spec: {}\nother:"),
+        ] {
+            let errors = told(&wrong);
+            assert!(errors.len() == 1 || wrong.contains("other:") && errors.len() == 2, "{errors:#?}");
+        }
+    }
+
+    #[test]
+    fn what_aliases_and_merges_bring_is_known() {
+        let text = SMALL.replace("  nodes:\n", "  nodes:\n    - &base {name: w1, role: worker, addresses: [10.0.0.12]}\n    - {<<: *base, nmae: w2}\n");
+        let errors = told(&text);
+        assert!(errors.len() == 1 && errors[0].contains("did you mean `name`?"), "{errors:#?}");
     }
 }

@@ -10,6 +10,7 @@
 //! | [`yaml`] | the one place YAML is read (with file, line and caret) and written |
 //! | [`cluster`] | `cluster.yaml` as a person writes it |
 //! | [`artifacts`] | its part that says where components come from |
+//! | [`schema`] | the JSON Schema of `cluster.yaml`, for editors |
 //! | [`settings`] | every hardening decision, fully resolved |
 //! | [`desired`] | the cluster and each node as they should be |
 //! | [`node`] | what can be read from a node ([`node::Read`]) and what was seen ([`node::Facts`]) |
@@ -29,11 +30,13 @@ pub mod digest;
 pub mod event;
 pub mod finding;
 pub mod health;
+mod mistakes;
 pub mod names;
 pub mod nearest;
 pub mod node;
 pub mod plan;
 pub mod redaction;
+pub mod schema;
 pub mod secret;
 pub mod settings;
 pub mod survey;

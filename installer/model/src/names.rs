@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a text is not a valid name, mode or owner.
@@ -21,9 +22,13 @@ pub enum NameError {
     Owner(String),
 }
 
+/// What [`NodeName`] reads, for those who have only its schema.
+const NODE_NAME: &str = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$";
+
 /// Name of a node: its Kubernetes name and its host name, which STIG V-242404 wants to be equal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("format" = "hostname", "maxLength" = 253, "pattern" = NODE_NAME))]
 pub struct NodeName(String);
 
 impl NodeName {
@@ -75,8 +80,9 @@ impl From<NodeName> for String {
 }
 
 /// Permission bits of a file or directory, written as four octal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[0-7]{3,4}$"))]
 pub struct Mode(u32);
 
 impl Mode {

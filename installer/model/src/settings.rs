@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// All settings of a cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Settings {
     /// kube-apiserver.
@@ -47,7 +48,7 @@ pub struct Settings {
 }
 
 /// A component that is configured by command-line arguments.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ComponentSettings {
     /// Arguments without leading dashes; the ones that follow from the cluster's own shape are not in here.
@@ -55,7 +56,7 @@ pub struct ComponentSettings {
 }
 
 /// Who is let in by the API server beside holders of credentials.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuthenticationSettings {
     /// Whether `/livez`, `/readyz` and `/healthz`, and nothing else, answer without a credential
@@ -64,7 +65,7 @@ pub struct AuthenticationSettings {
 }
 
 /// Value of a command-line argument.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Argument {
     /// `true` or `false`.
@@ -89,17 +90,17 @@ impl fmt::Display for Argument {
 }
 
 /// etcd.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EtcdSettings {
-    /// Arguments, as for [`ComponentSettings`].
+    /// Arguments, as for the other components.
     pub arguments: BTreeMap<String, Argument>,
     /// Numeric user and group id of the `etcd` account, on the host and in the pod (V-242445).
     pub uid: u32,
 }
 
 /// `kubezt node serve`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BalancerSettings {
     /// Numeric user and group id of the `kubezt` account, which every node has.
@@ -107,7 +108,7 @@ pub struct BalancerSettings {
 }
 
 /// kubelet.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct KubeletSettings {
     /// Fields of `KubeletConfiguration` on every node, nested as in the file.
@@ -119,7 +120,7 @@ pub struct KubeletSettings {
 }
 
 /// containerd.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ContainerdSettings {
     /// Do not lower the OOM score below the runtime's own: for nested hosts without CAP_SYS_RESOURCE.
@@ -129,7 +130,7 @@ pub struct ContainerdSettings {
 }
 
 /// API audit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuditSettings {
     /// Which audit policy is written; V-242403 wants `everything`, CIS 3.2.2 wants `tiered`, no file meets both.
@@ -139,7 +140,7 @@ pub struct AuditSettings {
 }
 
 /// The audit policies kubezt knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuditPolicy {
     /// One rule: every request with bodies.
@@ -149,7 +150,7 @@ pub enum AuditPolicy {
 }
 
 /// Encryption of Secrets at rest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EncryptionSettings {
     /// The provider that writes.
@@ -159,7 +160,7 @@ pub struct EncryptionSettings {
 }
 
 /// Providers of `EncryptionConfiguration` that hold their key in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EncryptionProvider {
     /// AES-CBC with a 32-byte key: in the CIS list, in the STIG's example and a FIPS primitive.
@@ -173,7 +174,7 @@ pub enum EncryptionProvider {
 }
 
 /// Pod Security Admission defaults, by level name (`privileged`, `baseline`, `restricted`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodSecuritySettings {
     /// Level that is enforced.
@@ -187,7 +188,7 @@ pub struct PodSecuritySettings {
 }
 
 /// Other admission control.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AdmissionSettings {
     /// Events a second the API server takes from all clients; 0 leaves the limit out.
@@ -199,7 +200,7 @@ pub struct AdmissionSettings {
 }
 
 /// Certificate lifetimes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PkiSettings {
     /// Years the root lives.
@@ -211,10 +212,11 @@ pub struct PkiSettings {
 }
 
 /// Kernel and host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HostSettings {
     /// Kernel parameters.
+    #[schemars(extend("additionalProperties" = {"type": ["string", "number"]}))]
     pub sysctls: BTreeMap<String, String>,
     /// Kernel modules that are loaded where they are not built in.
     pub modules: Vec<String>,
@@ -225,7 +227,7 @@ pub struct HostSettings {
 }
 
 /// Cluster network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkSettings {
     /// Traffic that no policy allows is dropped, in every namespace.
@@ -237,7 +239,7 @@ pub struct NetworkSettings {
 }
 
 /// Modes of managed files, by the kind of file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileSettings {
     /// Static-pod manifests.

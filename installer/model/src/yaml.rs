@@ -3,8 +3,11 @@
 //! Both go through `serde-saphyr`. Reading refuses duplicate keys, bounds its input, and shows file, line and a caret.
 //! Writing quotes what any YAML 1.1 reader would take for something else than text: `on`, `no`, `y`, `1_000`.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_saphyr::{CroppedRegion, Error, Location, Spanned};
 
 /// A YAML document that could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -23,14 +26,111 @@ pub struct YamlError {
 /// # Errors
 /// Syntax mistakes, duplicate keys, unknown keys (where the type denies them) and wrong types.
 pub fn read<T: DeserializeOwned>(source_name: &str, text: &str) -> Result<T, YamlError> {
-    serde_saphyr::from_str(text).map_err(|error| {
+    serde_saphyr::from_str(text).map_err(|error| YamlError::of(source_name, &error))
+}
+
+impl YamlError {
+    fn of(source_name: &str, error: &Error) -> Self {
         let line = error.location().map(|location| location.line());
         let place = match line {
             Some(line) => format!("{source_name}:{line}"),
             None => source_name.to_owned(),
         };
-        YamlError { source_name: place, message: error.to_string(), line }
-    })
+        Self { source_name: place, message: error.to_string(), line }
+    }
+
+    /// A mistake at a place of a document, in the form that reading gives its own.
+    pub(crate) fn at(source_name: &str, text: &str, location: Location, message: String) -> Self {
+        let region = CroppedRegion::new(text, "<input>", 1, text.lines().count().max(1), location);
+        let error = Box::new(Error::Message { msg: message, location });
+        Self::of(source_name, &Error::WithSnippet { regions: vec![region], crop_radius: CROP, error })
+    }
+}
+
+/// Characters a line of a snippet shows on either side of the caret.
+const CROP: usize = 64;
+
+/// A document whose every part knows where it stands.
+#[derive(Debug)]
+pub(crate) enum Tree {
+    /// A text, quoted or not.
+    Text(String),
+    /// What no quotes make a text: a number, a truth value.
+    Plain,
+    /// Nothing, or `null`.
+    Null,
+    /// A list.
+    List(Vec<Spanned<Tree>>),
+    /// A map, in the order of the document, with what aliases and merges bring.
+    Map(Vec<(Spanned<String>, Spanned<Tree>)>),
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TreeVisitor)
+    }
+}
+
+struct TreeVisitor;
+
+impl<'de> Visitor<'de> for TreeVisitor {
+    type Value = Tree;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
+        Ok(Tree::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Tree, E> {
+        Ok(Tree::Plain)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Tree, E> {
+        Ok(Tree::Plain)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Tree, E> {
+        Ok(Tree::Plain)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Tree, E> {
+        Ok(Tree::Plain)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Tree, E> {
+        Ok(Tree::Plain)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Tree, E> {
+        Ok(Tree::Plain)
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Tree::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Tree::Map(map))
+    }
 }
 
 /// Reads several documents of one stream, separated by `---`, as generic values; empty documents are dropped.

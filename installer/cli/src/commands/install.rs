@@ -17,6 +17,7 @@ use kubezt_plan::steps::NODE_OBJECTS;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::init;
 use super::plan::{Asked, Looked, Purpose, look};
 use super::verify;
 use crate::args::{InstallArgs, Output};
@@ -30,6 +31,10 @@ use crate::session::Session;
 
 /// Brings the nodes to the wanted state, then verifies.
 pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure> {
+    if init::offered(&arguments.cluster, printer)? {
+        return Err(Failure::partial("the cluster file is written, and nothing is installed yet")
+            .hint("go on with `kubezt trust`, then install again"));
+    }
     let context = Context::load(&arguments.cluster)?;
     let reports = verify::Reports::parse(&arguments.reports)?;
     let ignored = Ignored::parse(&arguments.ignore.ignore)?;
