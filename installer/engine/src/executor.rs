@@ -71,12 +71,15 @@ impl Outcome {
     }
 }
 
+/// How many things a step changed; or its cause chain, and what its units and containers said last.
+type Performed = Result<usize, (String, Vec<String>)>;
+
 /// Runs the plan to its end.
 pub async fn run<F: Fleet>(plan: &Plan, fleet: Arc<F>, sink: Sink, cancel: CancellationToken) -> Outcome {
     let began = Instant::now();
     sink(Event::RunStarted { steps: plan.steps.len(), operator: operator_name() });
     let mut state = State::new(plan);
-    let mut running: JoinSet<(usize, Instant, Result<usize, (String, Vec<String>)>)> = JoinSet::new();
+    let mut running: JoinSet<(usize, Instant, Performed)> = JoinSet::new();
     loop {
         if cancel.is_cancelled() {
             state.outcome.cancelled = true;
@@ -193,12 +196,7 @@ impl<'a> State<'a> {
         stopped.filter_map(|(step, _)| step.node.clone()).collect()
     }
 
-    fn finish(
-        &mut self,
-        index: usize,
-        result: Result<usize, (String, Vec<String>)>,
-        began: Instant,
-    ) -> Vec<Event> {
+    fn finish(&mut self, index: usize, result: Performed, began: Instant) -> Vec<Event> {
         let step = &self.plan.steps[index];
         self.disruptions.remove(&step.interrupts);
         let mut said = Vec::new();

@@ -31,8 +31,6 @@ const PING: Duration = Duration::from_secs(1);
 const PONG: Duration = Duration::from_secs(3);
 /// How long connecting, and then the handshake, may take: no less than an answer to a ping.
 const CONNECT: Duration = PONG;
-/// The same for somebody who looks once, and wants to know.
-const LOOK: Duration = Duration::from_secs(3);
 /// How long the answer to `/readyz` may take; it asks etcd, for two seconds at most.
 const READY: Duration = Duration::from_secs(10);
 /// How often it is asked.
@@ -110,7 +108,7 @@ pub async fn follow(server: Arc<Server>, health: Health) {
 
 /// One connection, from its start to its end. The pair is read each time, because it is renewed.
 async fn ask(server: &Server, health: &Health) -> End {
-    let stream = match open(server.address, health, CONNECT).await {
+    let stream = match open(server.address, health).await {
         Ok(stream) => stream,
         Err((end, _)) => return end,
     };
@@ -150,22 +148,18 @@ async fn ask(server: &Server, health: &Health) -> End {
     }
 }
 
-/// A connection to a server, or how trying ended and why. Each of its two parts may take `patience`.
-async fn open(
-    address: SocketAddr,
-    health: &Health,
-    patience: Duration,
-) -> Result<TlsStream<TcpStream>, (End, String)> {
-    let silence = || (End::Silence, format!("nothing within {} s", patience.as_secs()));
+/// A connection to a server, or how trying ended and why.
+async fn open(address: SocketAddr, health: &Health) -> Result<TlsStream<TcpStream>, (End, String)> {
+    let silence = || (End::Silence, format!("nothing within {} s", CONNECT.as_secs()));
     let config =
         tls(health).ok_or_else(|| (End::Unclear, "the balancer's own pair cannot be read".to_owned()))?;
-    let stream = match timeout(patience, TcpStream::connect(address)).await {
+    let stream = match timeout(CONNECT, TcpStream::connect(address)).await {
         Err(_) => return Err(silence()),
         Ok(Err(error)) => return Err((End::Closed, error.to_string())),
         Ok(Ok(stream)) => stream,
     };
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    match timeout(patience, connector.connect(ServerName::from(address.ip()), stream)).await {
+    match timeout(CONNECT, connector.connect(ServerName::from(address.ip()), stream)).await {
         Err(_) => Err(silence()),
         // Its certificate is for its clients to judge.
         Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
@@ -178,7 +172,7 @@ async fn open(
 
 /// Asks a server once which of its checks fail.
 pub async fn checks(address: SocketAddr, health: &Health) -> ApiServerAnswer {
-    let stream = match open(address, health, LOOK).await {
+    let stream = match open(address, health).await {
         Ok(stream) => stream,
         Err((_, why)) => return ApiServerAnswer::Silent(why),
     };
