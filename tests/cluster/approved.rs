@@ -35,11 +35,13 @@ pub fn plan_is_what_is_done(world: &World) -> Result<()> {
 /// A file that nobody restarts for.
 const FILE: &str = "/etc/kubezt/nftables.nft";
 
-fn drift(world: &World, node: &Node) -> Result<()> {
+/// Makes that file differ from what is wanted.
+pub fn drift(world: &World, node: &Node) -> Result<()> {
     world.lab.shell(node, &format!("echo '# drift' >> {FILE}")).map(drop)
 }
 
-fn has_drifted(world: &World, node: &Node) -> Result<bool> {
+/// Whether it still does.
+pub fn has_drifted(world: &World, node: &Node) -> Result<bool> {
     let found = world.lab.shell(node, &format!("grep -c drift {FILE} || true"))?;
     Ok(found.trim() != "0")
 }

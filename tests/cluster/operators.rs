@@ -9,16 +9,14 @@ use kubezt_tests::{Kubezt, Run};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::World;
-
-/// A file that nobody restarts for.
-const FILE: &str = "/etc/kubezt/nftables.nft";
+use crate::approved::{drift, has_drifted};
 
 /// The first operator's machine stops in the middle of a run. The second, who has a copy of the first one's folder, is told who is at
 /// work and since when; takes the nodes over; and the first, who comes back, does nothing more and learns by whom. Both runs are in the
 /// journals on the control plane.
 pub fn two_at_once(world: &World) -> Result<()> {
     let worker = world.lab.worker();
-    world.lab.shell(worker, &format!("echo '# drift' >> {FILE}"))?;
+    drift(world, worker)?;
     let (first, second) = (operator(world, "first")?, operator(world, "second")?);
     let mut run = first.start("install", &["--no-verify"])?;
     holds(world, "first@")?;
@@ -32,8 +30,7 @@ pub fn two_at_once(world: &World) -> Result<()> {
     ensure!(ended.code != 0, "the first run went on:\n{}", ended.stderr);
     let told = ended.stderr.contains("second@") && ended.stderr.contains("took this node over");
     ensure!(told, "the first operator does not learn by whom:\n{}", ended.stderr);
-    let drift = world.lab.shell(worker, &format!("grep -c drift {FILE} || true"))?;
-    ensure!(drift.trim() == "0", "the second run did not do what was due");
+    ensure!(!has_drifted(world, worker)?, "the second run did not do what was due");
     let kept = second.succeed("journal", &["--node", &world.lab.control_plane().name])?;
     let newest = kept.stdout.lines().next().unwrap_or_default();
     ensure!(newest.contains("second@") && newest.contains(" 0 steps failed"), "kept there:\n{}", kept.stdout);

@@ -174,7 +174,7 @@ fn search_node(world: &World, node: &Node, secret: &str) -> Result<String> {
     let script = "umask 077; needle=$(mktemp /root/needle.XXXXXX); cat >$needle; \
                   find /etc /home /opt /run /srv /tmp /usr/local/etc /var -xdev -type f -perm -o+r -size -20M \
                     -not -path \"/var/lib/containerd/*\" -exec grep -lFf $needle {} + 2>/dev/null || true; \
-                  grep -rlFf $needle /var/log 2>/dev/null || true; \
+                  grep -rlFf $needle /var/log /var/lib/kubezt/journal 2>/dev/null || true; \
                   ! journalctl --no-pager -q 2>/dev/null | grep -qFf $needle || echo the journal; \
                   grep -lzFf $needle /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null || true; \
                   rm -f $needle";
@@ -188,13 +188,14 @@ fn searches_find_what_is_planted(world: &World, secrets: &Secrets) -> Result<()>
     let decoy =
         format!("decoy{}", secrets.key.chars().rev().filter(char::is_ascii_alphanumeric).collect::<String>());
     let plant = "read -r decoy; printf %s \"$decoy\" >/var/log/planted; chmod 644 /var/log/planted; \
-                 printf %s \"$decoy\" >/etc/planted; chmod 644 /etc/planted; echo \"$decoy\" | systemd-cat -t story; \
+                 printf %s \"$decoy\" >/etc/planted; chmod 644 /etc/planted; mkdir -p -m 700 /var/lib/kubezt/journal; \
+                 printf %s \"$decoy\" >/var/lib/kubezt/journal/planted; echo \"$decoy\" | systemd-cat -t story; \
                  DECOY=\"$decoy\" sleep 30 >/dev/null 2>&1 & journalctl --sync";
     world.lab.shell_with_input(node, plant, &format!("{decoy}\n"))?;
     let found = search_node(world, node, &decoy)?;
     let processes = world.lab.shell_with_input(node, PROCESSES, &format!("{decoy}\n"))?;
-    world.lab.shell(node, "rm /var/log/planted /etc/planted")?;
-    for place in ["/var/log/planted", "/etc/planted", "the journal", "/environ"] {
+    world.lab.shell(node, "rm /var/log/planted /etc/planted /var/lib/kubezt/journal/planted")?;
+    for place in ["/var/log/planted", "/etc/planted", "/journal/planted", "the journal", "/environ"] {
         ensure!(found.contains(place), "the search does not find {place}: {found}");
     }
     ensure!(processes.contains("/environ"), "the watch does not find a planted process: {processes}");

@@ -13,7 +13,8 @@ pub enum Event {
     RunStarted {
         /// How many steps it has.
         steps: usize,
-        /// Who began it: `user@host`.
+        /// Who began it: `user@host`; empty in journals of before it was written down.
+        #[serde(default)]
         operator: String,
     },
     /// A step began.

@@ -127,7 +127,7 @@ fn unclaimed(kept: &[NodeFailure]) -> Result<(), Failure> {
     let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
     Err(Failure::environment(kept.join("\nerror: ")).hint(format!(
         "nothing was changed; wait for that run's end, or talk to whoever began it. A node whose operator's machine is gone is free \
-         {SILENCE_SECONDS} s later; `--take-over` ends that run now, between two of its actions, and goes on from there"
+         {SILENCE_SECONDS} s later; `kubezt install --take-over` ends that run now, between two of its actions, and goes on from there"
     )))
 }
 

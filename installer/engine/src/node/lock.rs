@@ -4,7 +4,7 @@
 //! with a file beside it, and the holder gives it up between two file operations.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,9 +106,7 @@ impl NodeLock {
         // Whatever was asked of the holder before is settled.
         let request = root.known(TAKE_OVER);
         match std::fs::remove_file(&request) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(NodeError::file("remove", &request)(error))
-            }
+            Err(error) if !files::is_absent(&error) => Err(NodeError::file("remove", &request)(error)),
             _ => Ok(Self { _file: file, request }),
         }
     }

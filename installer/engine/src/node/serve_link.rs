@@ -106,16 +106,18 @@ struct Node {
 }
 
 impl Node {
+    fn operator(&self) -> &str {
+        self.operator.get().map_or("unknown", String::as_str)
+    }
+
     /// Takes the node's lock, where this link does not have it yet.
     async fn locked(&self) -> Result<(), NodeError> {
-        let operator = self.operator.get().map_or("unknown", String::as_str);
-        self.lock.get_or_try_init(|| NodeLock::take(&self.root, operator)).await.map(drop)
+        self.lock.get_or_try_init(|| NodeLock::take(&self.root, self.operator())).await.map(drop)
     }
 
     /// Takes it away from whoever has it.
     async fn take_over(&self) -> Result<(), NodeError> {
-        let operator = self.operator.get().map_or("unknown", String::as_str);
-        self.lock.get_or_try_init(|| NodeLock::take_over(&self.root, operator)).await.map(drop)
+        self.lock.get_or_try_init(|| NodeLock::take_over(&self.root, self.operator())).await.map(drop)
     }
 
     /// Waits until another operator takes the node away from this link; answers with who.
@@ -294,8 +296,8 @@ async fn receive(
     tokio::task::spawn_blocking(move || receiving.finish()).await.map_err(internal)?
 }
 
-/// Applies actions in order, under the node's lock where one of them changes it, and stops at the first that fails. Lists that the operator sends side
-/// by side are applied side by side: they are steps of a plan that do not need each other.
+/// Applies actions in order, under the node's lock where one of them changes it, and stops at the first that fails. Lists that the
+/// operator sends side by side are applied side by side: they are steps of a plan that do not need each other.
 async fn apply_all(node: &Arc<Node>, exchange: u32, actions: Vec<Action>) -> Result<(), NodeError> {
     if actions.iter().any(Action::changes_node) {
         node.locked().await?;

@@ -114,7 +114,7 @@ fn run_of(path: &str) -> Option<String> {
 /// One line: when, who, how it ended.
 fn summary(run: &str, entries: &[Entry]) -> String {
     let operator = entries.iter().find_map(|entry| match &entry.event {
-        Event::RunStarted { operator, .. } => Some(operator.as_str()),
+        Event::RunStarted { operator, .. } if !operator.is_empty() => Some(operator.as_str()),
         _ => None,
     });
     let began = entries.first().map_or_else(String::new, |entry| date(entry.at));
