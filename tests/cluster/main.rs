@@ -13,7 +13,6 @@ mod install;
 mod killed;
 mod operators;
 mod preflight;
-mod profiles;
 mod refusals;
 mod secrets;
 mod tampering;
@@ -52,7 +51,6 @@ const STORIES: &[(&str, Story)] = &[
     ("a_corrupted_blob_is_not_used", refusals::corrupted_blob),
     ("a_killed_install_is_resumed", killed::resumed),
     ("a_baseline_cluster_is_ready_and_verified", baseline::baseline),
-    ("one_install_takes_the_cluster_from_profile_to_profile", profiles::switching),
 ];
 
 fn main() -> ExitCode {

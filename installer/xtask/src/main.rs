@@ -44,6 +44,8 @@ enum Task {
     Check(tasks::check::Arguments),
     /// Everything: `check`, then the tests on real nodes
     Test(tasks::test::Arguments),
+    /// Stories on real nodes that take an hour: an install killed all over, from profile to profile
+    Soak(tasks::soak::Arguments),
     /// Build, three bare nodes, `kubezt install --profile stig`
     Demo(tasks::demo::Arguments),
     /// Measure kubezt next to kubeadm on the same nodes, into target/bench.json
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::Build(arguments) => tasks::build::run(&arguments),
         Task::Check(arguments) => tasks::check::run(&arguments),
         Task::Test(arguments) => tasks::test::run(&arguments),
+        Task::Soak(arguments) => tasks::soak::run(&arguments),
         Task::Demo(arguments) => tasks::demo::run(&arguments),
         Task::Bench(arguments) => tasks::bench::run(&arguments),
     };

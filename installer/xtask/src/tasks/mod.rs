@@ -6,6 +6,7 @@ pub mod check;
 pub mod demo;
 pub mod down;
 pub mod fresh;
+pub mod soak;
 pub mod test;
 pub mod up;
 

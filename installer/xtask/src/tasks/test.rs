@@ -39,7 +39,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn on_nodes(name: &str, stories: &str, filter: Option<&str>, keep: bool) -> Result<()> {
+/// Tells stories on a fresh lab, which is gone afterwards.
+pub fn on_nodes(name: &str, stories: &str, filter: Option<&str>, keep: bool) -> Result<()> {
     let lab = LabArgument { lab: name.to_owned() };
     let tested = report::timed(&format!("fresh lab {name}"), || lab.open()?.fresh())
         // The lab is not open meanwhile: tests may ask for fresh nodes themselves.

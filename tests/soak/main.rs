@@ -1,0 +1,22 @@
+//! What takes long: everything at many points, or lived through for a while.
+//!
+//! Stories as in `../cluster`, on the same lab; `cargo xtask soak` tells them.
+
+mod killed;
+mod profiles;
+mod state;
+
+use std::process::ExitCode;
+
+use kubezt_tests::World;
+use kubezt_tests::stories::{self, Story};
+
+/// The stories, in order.
+const STORIES: &[(&str, Story)] = &[
+    ("an_install_killed_at_twenty_points_ends_as_an_unbroken_one", killed::everywhere),
+    ("one_install_takes_the_cluster_from_profile_to_profile", profiles::switching),
+];
+
+fn main() -> ExitCode {
+    stories::run(STORIES)
+}
