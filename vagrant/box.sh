@@ -34,6 +34,10 @@ if ! debootstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" "
   tail -n 15 "$output/debootstrap.log" >&2
   exit 1
 fi
+# debootstrap leaves mounted what is busy when it ends; nothing of the host's may get into the box.
+for folder in proc sys; do
+  if mountpoint --quiet "$root/$folder"; then umount --lazy "$root/$folder"; fi
+done
 
 # Login: an ordinary user with the lab's key and sudo without a password. No password is set anywhere.
 chroot "$root" useradd --create-home --shell /bin/bash vagrant
