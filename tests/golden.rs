@@ -12,10 +12,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use kubezt_controls::report;
+use kubezt_engine::node::NodeRoot;
+use kubezt_engine::node::gather::gather;
 use kubezt_model::desired::{Desired, DesiredNode, OnChange, Sensitivity};
 use kubezt_model::node::Facts;
 use kubezt_model::yaml;
 use kubezt_plan::Assessment;
+use kubezt_plan::preflight::{Seen, preflight};
 use similar::TextDiff;
 
 const CLUSTER: &str = include_str!("golden/cluster.yaml");
@@ -84,6 +87,52 @@ fn profiles_read_as_before() {
         texts.insert(format!("diff-{from}-{to}.txt"), report::comparison::write(library, &difference));
     }
     compare_with("profiles", &texts);
+}
+
+/// Checks whose words depend on the operating system; what others say depends on the machine the test runs on.
+const OF_SYSTEMS: [&str; 6] =
+    ["operating-system", "kernel", "cgroups", "name-resolution", "security-modules", "audit"];
+
+/// What the preflight says of a worker on each system: files recorded from the real ones, in `systems/`, read as on a node.
+#[test]
+fn systems_pass_the_preflight_as_before() {
+    let desired = assembly::desired(CLUSTER, "nsa", "1").unwrap();
+    let worker = &desired.nodes[1];
+    let recorded = assembly::files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("systems"));
+    let texts = recorded.iter().map(|(name, text)| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("systems").join(name);
+        lay_out(&folder, &yaml::read(name, text).unwrap());
+        let reads = kubezt_plan::preflight::reads(&desired, worker);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let readings = runtime.block_on(gather(&NodeRoot::at(&folder), reads)).into_iter().collect();
+        let node = worker.node.name.clone();
+        let facts = [(node.clone(), Facts { node: node.clone(), at: 0, readings })].into();
+        let seen = Seen { facts, ..Seen::default() };
+        let mut text = String::new();
+        for finding in preflight(&desired, &seen, &[node].into()) {
+            if OF_SYSTEMS.contains(&finding.id) {
+                let _ = writeln!(text, "{} {}: {}", finding.severity, finding.id, finding.what);
+            }
+            if OF_SYSTEMS.contains(&finding.id) && !finding.remedy.is_empty() {
+                let _ = writeln!(text, "  {}", finding.remedy);
+            }
+        }
+        (name.replace(".yaml", ".txt"), text)
+    });
+    compare_with("systems", &texts.collect());
+}
+
+/// The files of a recorded system, below a folder, as systemd has booted it.
+fn lay_out(folder: &Path, system: &serde_json::Value) {
+    if folder.is_dir() {
+        fs_err::remove_dir_all(folder).unwrap();
+    }
+    fs_err::create_dir_all(folder.join("run/systemd/system")).unwrap();
+    for (path, text) in system["files"].as_object().unwrap() {
+        let path = folder.join(path.trim_start_matches('/'));
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text.as_str().unwrap()).unwrap();
+    }
 }
 
 fn update(folder: &Path, files: &BTreeMap<String, String>) {

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Makes the bare Debian 12 node that every lab starts from.
+# Makes a bare node of one operating system, which labs start from.
 #
-#   box.sh OUTPUT_FOLDER PUBLIC_KEY_FILE
+#   box.sh SYSTEM OUTPUT_FOLDER PUBLIC_KEY_FILE
+#
+# SYSTEM                   debian-12 or debian-13
 #
 # OUTPUT_FOLDER/rootfs     the node's file system, for quick resets
 # OUTPUT_FOLDER/node.box   the same as a box for Vagrant's LXC provider
@@ -10,8 +12,13 @@
 # that is the installer's work. The packages are those that the nodes could not fetch later, for they have no way to a mirror.
 set -euo pipefail
 
-output=$(realpath -m "$1")
-public_key=$(realpath "$2")
+case $1 in
+  debian-12) suite=bookworm ;;
+  debian-13) suite=trixie ;;
+  *) echo "there is no box $1: debian-12 or debian-13" >&2; exit 2 ;;
+esac
+output=$(realpath -m "$2")
+public_key=$(realpath "$3")
 here=$(dirname "$(realpath "$0")")
 root=$output/rootfs
 
@@ -23,10 +30,14 @@ packages=(
 )
 
 mkdir -p "$output"
-if ! debootstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" bookworm "$root" >"$output/debootstrap.log" 2>&1; then
+if ! debootstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" "$suite" "$root" >"$output/debootstrap.log" 2>&1; then
   tail -n 15 "$output/debootstrap.log" >&2
   exit 1
 fi
+# debootstrap leaves mounted what is busy when it ends; nothing of the host's may get into the box.
+for folder in proc sys; do
+  if mountpoint --quiet "$root/$folder"; then umount --lazy "$root/$folder"; fi
+done
 
 # Login: an ordinary user with the lab's key and sudo without a password. No password is set anywhere.
 chroot "$root" useradd --create-home --shell /bin/bash vagrant
@@ -79,9 +90,9 @@ mkdir -p "$root/etc/systemd/system/ssh.service.d"
 printf '[Unit]\nAfter=systemd-user-sessions.service\n' >"$root/etc/systemd/system/ssh.service.d/after-user-sessions.conf"
 
 chroot "$root" systemctl enable node-identity.service shared-root.service >/dev/null 2>&1
-# Units that wait for hardware, or for a network that a container has from the start.
+# Units that wait for hardware, for a network that a container has from the start, or for the kernel's audit trail.
 for unit in systemd-udevd.service systemd-udev-trigger.service systemd-networkd-wait-online.service \
-  getty@tty1.service console-getty.service apt-daily.timer apt-daily-upgrade.timer auditd.service; do
+  getty@tty1.service console-getty.service apt-daily.timer apt-daily-upgrade.timer auditd.service audit-rules.service; do
   ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 

@@ -19,6 +19,15 @@ pub fn stig(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// Nodes with several operating systems are one cluster.
+pub fn mixed_systems(world: &World) -> Result<()> {
+    let nodes = world.kubectl("get nodes --no-headers --output=wide")?;
+    for system in ["Debian GNU/Linux 12", "Debian GNU/Linux 13"] {
+        ensure!(nodes.lines().any(|line| line.contains(system)), "none runs {system}:\n{nodes}");
+    }
+    Ok(())
+}
+
 /// No policy refuses a mirror pod: the API shows the static pods.
 pub fn control_plane_is_visible(world: &World) -> Result<()> {
     let pods = world.kubectl("-n kube-system get pods --no-headers")?;

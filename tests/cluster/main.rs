@@ -35,6 +35,7 @@ const STORIES: &[(&str, Story)] = &[
     ("root_is_reached_however_a_site_grants_it", ways::becoming_root),
     ("a_lost_connection_is_made_again_in_the_middle_of_a_step", ways::lost_connection),
     ("stig_from_bare_nodes_is_ready_and_verified", install::stig),
+    ("nodes_with_debian_12_and_13_are_one_cluster", install::mixed_systems),
     ("the_api_shows_its_control_plane", install::control_plane_is_visible),
     ("every_finding_is_green_or_waived", install::only_declared_waivers),
     ("plan_after_install_is_empty", converged::plan_is_empty),

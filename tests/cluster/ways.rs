@@ -245,7 +245,7 @@ pub fn lost_connection(world: &World) -> Result<()> {
         // Its first blob is under way.
         std::thread::sleep(Duration::from_millis(500));
         let kill = "pid=$(pgrep -f \"kubezt-[0-9a-f]* node link\" | head -n 1); \
-                    while [ \"$(cat /proc/$pid/comm)\" != sshd ]; do pid=$(awk \"/^PPid/{print \\$2}\" /proc/$pid/status); done; \
+                    until grep -q \"^sshd\" /proc/$pid/comm; do pid=$(awk \"/^PPid/{print \\$2}\" /proc/$pid/status); done; \
                     kill -9 $pid";
         world.lab.shell(node, kill)?;
         wait("the connection was lost", 20)?;

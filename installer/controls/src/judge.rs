@@ -7,7 +7,8 @@ use kubezt_model::NodeName;
 use kubezt_model::cluster::{Role, Waiver};
 use kubezt_model::desired::{Cluster, Node};
 use kubezt_model::finding::{Finding, Method, Verdict};
-use kubezt_model::node::{Facts, Read};
+use kubezt_model::node::{Facts, Read, Reading};
+use kubezt_model::systems;
 use serde_json::Value;
 
 use crate::check::api::ApiRead;
@@ -38,6 +39,9 @@ pub fn reads(library: &Library, cluster: &Cluster, node: &Node) -> Vec<Read> {
     for requirement in applicable(library, cluster) {
         for check in node_checks(requirement, node.role) {
             wanted.extend(check.reads(&terms, node));
+            if !requirement.applies.os.is_empty() {
+                wanted.insert(Read::Host);
+            }
         }
     }
     wanted.into_iter().collect()
@@ -86,6 +90,15 @@ fn node_checks(requirement: &Requirement, role: Role) -> impl Iterator<Item = &C
     requirement.check.iter().filter(move |check| meant && !check.is_of_cluster() && check.runs_on(role))
 }
 
+/// Whether a requirement is about the operating system of a node. Of a node that does not say what it runs it is not known, and
+/// then nothing excuses it.
+fn is_about_system(requirement: &Requirement, facts: Option<&Facts>) -> bool {
+    let systems = &requirement.applies.os;
+    let Some(Reading::Host(host)) = facts.and_then(|facts| facts.reading(&Read::Host)) else { return true };
+    systems.is_empty()
+        || systems::of(host).is_some_and(|system| systems.iter().any(|name| name == system.name))
+}
+
 /// Judges everything a cluster's profile asks for.
 pub fn judge(library: &Library, cluster: &Cluster, evidence: &Evidence) -> Vec<Finding> {
     let terms = Terms::new(cluster);
@@ -126,6 +139,9 @@ fn judge_requirement(
     let mut findings = Vec::new();
     for node in &cluster.nodes {
         let facts = evidence.facts.get(&node.name);
+        if !is_about_system(requirement, facts) {
+            continue;
+        }
         let context = NodeContext { terms, node, facts };
         let judged: Vec<Judged> =
             node_checks(requirement, node.role).map(|check| check.judge_node(&context)).collect();

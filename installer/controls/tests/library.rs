@@ -143,6 +143,11 @@ fn mistakes_are_told_with_place_and_nearest_name() {
         errors[0].contains("stig.yaml:7") && errors[0].contains("did you mean `api-audit-content`"),
         "{errors:?}"
     );
+    let errors = broken("profiles/requirements/node.yaml", "os: [debian-13]", "os: [debian-31]");
+    assert!(
+        errors[0].contains("there is no operating system `debian-31`; did you mean `debian-13`?"),
+        "{errors:?}"
+    );
     let errors = broken("profiles/cis.yaml", "frameworks: [cis]", "frameworks: [csi]");
     assert!(errors[0].contains("cis.yaml:4") && errors[0].contains("did you mean `cis`"), "{errors:?}");
     let errors = broken("profiles/requirements/api-server.yaml", "severity: high", "sevrity: high");

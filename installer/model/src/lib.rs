@@ -15,6 +15,7 @@
 //! | [`desired`] | the cluster and each node as they should be |
 //! | [`node`] | what can be read from a node ([`node::Read`]) and what was seen ([`node::Facts`]) |
 //! | [`survey`] | what is looked at before a node is touched |
+//! | [`systems`] | operating systems that nodes may run |
 //! | [`health`] | what is looked at where a node is not well |
 //! | [`redaction`] | text that others may see |
 //! | [`action`] | what can be done to a node |
@@ -40,6 +41,7 @@ pub mod schema;
 pub mod secret;
 pub mod settings;
 pub mod survey;
+pub mod systems;
 pub mod yaml;
 
 pub use digest::Digest;

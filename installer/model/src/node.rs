@@ -223,13 +223,16 @@ pub enum Reading {
 }
 
 /// The host itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostReading {
     /// `ID` of os-release, such as `debian`.
     pub os_id: String,
     /// `VERSION_ID` of os-release, such as `12`.
     pub os_version: String,
+    /// Words of `ID_LIKE` of os-release: what it is built from, the nearest first.
+    #[serde(default)]
+    pub os_like: Vec<String>,
     /// Kernel release.
     pub kernel: String,
     /// Machine architecture, such as `x86_64`.

@@ -1,6 +1,6 @@
 //! `vagrant/inventory.yaml`: which labs there are, and which nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -41,6 +41,13 @@ pub struct Node {
     pub role: String,
     /// The node's only address.
     pub address: Ipv4Addr,
+    /// The box it is made of, named as its operating system; `vagrant/box.sh` knows which there are.
+    #[serde(rename = "box", default = "usual_box")]
+    pub box_name: String,
+}
+
+fn usual_box() -> String {
+    "debian-12".to_owned()
 }
 
 /// An IPv4 network as `address/length`.
@@ -111,6 +118,11 @@ impl Inventory {
         Ok(inventory)
     }
 
+    /// The boxes that the nodes of all labs are made of.
+    pub fn boxes(&self) -> BTreeSet<String> {
+        self.labs.values().flat_map(Lab::boxes).collect()
+    }
+
     /// One lab.
     ///
     /// # Errors
@@ -124,6 +136,11 @@ impl Inventory {
 }
 
 impl Lab {
+    /// The boxes its nodes are made of.
+    pub fn boxes(&self) -> BTreeSet<String> {
+        self.nodes.iter().map(|node| node.box_name.clone()).collect()
+    }
+
     /// What the names of all its containers begin with.
     pub fn prefix(&self) -> String {
         format!("{}-", self.name)
@@ -134,7 +151,7 @@ impl Lab {
         ensure!((1..=15).contains(&self.bridge.len()), "bridge `{}`: not 1 to 15 characters", self.bridge);
         ensure!(self.subnet.contains(self.gateway), "gateway {} is not in {}", self.gateway, self.subnet);
         let mut addresses = vec![self.gateway];
-        for Node { name, role, address } in &self.nodes {
+        for Node { name, role, address, box_name } in &self.nodes {
             ensure!(
                 name.starts_with(&self.prefix()),
                 "node `{name}`: the name does not begin with `{}`",
@@ -144,6 +161,9 @@ impl Lab {
                 matches!(role.as_str(), "control-plane" | "worker"),
                 "node `{name}`: unknown role `{role}`"
             );
+            let is_word =
+                |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+            ensure!(box_name.bytes().all(is_word), "node `{name}`: `{box_name}` is not the name of a box");
             ensure!(self.subnet.contains(*address), "node `{name}`: {address} is not in {}", self.subnet);
             if addresses.contains(address) {
                 bail!("node `{name}`: {address} is taken");
@@ -188,6 +208,7 @@ labs:
         assert_eq!(inventory.lab("test").unwrap().nodes[1].name, "test-w1");
         assert_eq!(inventory.lab("test").unwrap().prefix(), "test-");
         assert_eq!(inventory.lab("test").unwrap().subnet.to_string(), "10.91.0.0/24");
+        assert_eq!(inventory.boxes(), BTreeSet::from(["debian-12".to_owned()]));
         assert!(inventory.lab("prod").unwrap_err().to_string().ends_with("there are demo, test"));
     }
 
@@ -197,6 +218,8 @@ labs:
         for (name, nodes) in [("demo", 3), ("test", 3), ("bench", 3), ("ha", 5)] {
             assert_eq!(inventory.lab(name).unwrap().nodes.len(), nodes, "{name}");
         }
+        let mixed = inventory.lab("test").unwrap().boxes();
+        assert!(mixed.len() > 1, "the stories run on one system only: {mixed:?}");
     }
 
     #[test]
@@ -211,6 +234,7 @@ labs:
             ("address: 10.91.0.12", "address: 10.92.0.12", "is not in"),
             ("name: test-w1", "name: demo-w1", "does not begin with `test-`"),
             ("test-cp1, role: control-plane", "test-cp1, role: master", "unknown role"),
+            ("10.91.0.12 }", "10.91.0.12, box: ../x }", "not the name of a box"),
             ("b-test", "a-very-long-bridge", "15 characters"),
             ("b-test", "b-demo", "the same bridge"),
             ("bridge: b-test", "bridge: b-test\n    colour: red", "unknown field"),

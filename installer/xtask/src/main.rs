@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `inventory` | reads `vagrant/inventory.yaml`: which labs, which nodes |
 //! | `cluster` | derives a lab's `cluster.yaml` from `vagrant/cluster.yaml` |
-//! | `lab` | packages, box, bridge, nodes and files of one lab |
+//! | `lab` | packages, boxes, bridge, nodes and files of one lab |
 //! | `tasks` | one file for each task |
 //! | `places`, `command`, `report` | where things are, running programs, what is printed |
 //!
@@ -32,13 +32,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Bring a lab up: whatever is missing of packages, box, bridge and nodes
+    /// Bring a lab up: whatever is missing of packages, boxes, bridge and nodes
     Up(tasks::up::Arguments),
     /// Give a lab new bare nodes
     Fresh(tasks::fresh::Arguments),
     /// Remove a lab, and whatever a killed run left of it
     Down(tasks::down::Arguments),
-    /// Build what a cluster is made of: the static binary, the components, the box
+    /// Build what a cluster is made of: the static binary, the components, the boxes
     Build(tasks::build::Arguments),
     /// Formatting, lints and every test that needs no node
     Check(tasks::check::Arguments),

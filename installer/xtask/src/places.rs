@@ -38,7 +38,7 @@ pub fn cache() -> Result<PathBuf> {
     Ok(Path::new(&home).join(".cache/kubezt"))
 }
 
-/// What all labs share of the cache: the box and the key that opens its nodes.
+/// What all labs share of the cache: the boxes and the key that opens their nodes.
 ///
 /// # Errors
 /// See [`cache`].

@@ -75,6 +75,8 @@ pub struct Applies {
     pub kubernetes: Option<semver::VersionReq>,
     /// Network plug-ins; empty means any.
     pub cni: Vec<String>,
+    /// Operating systems of nodes, by the names in [`kubezt_model::systems`]; empty means any.
+    pub os: Vec<String>,
     /// How images reach nodes; `None` means either way.
     pub images: Option<ImageSupply>,
 }

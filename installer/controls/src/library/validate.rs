@@ -1,5 +1,6 @@
 //! What no single file can know: that the files agree with each other.
 
+use kubezt_model::systems::{self, SYSTEMS};
 use serde_json::Value;
 
 use super::{Library, LoadError, Profile, Requirement, weakening};
@@ -161,6 +162,9 @@ fn requirement_problems(library: &Library, requirement: &Requirement, errors: &m
                 format!("`{}` check {}: {problem}", requirement.id, index + 1),
             ));
         }
+    }
+    for name in requirement.applies.os.iter().filter(|name| systems::named(name).is_none()) {
+        errors.push(unknown(place, "operating system", name, SYSTEMS.iter().map(|system| system.name)));
     }
     for (framework, ids) in &requirement.controls {
         // NIST SP 800-53 is a vocabulary here, not a list of rules that kubezt answers one by one.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::library::{Library, Requirement};
-use kubezt_model::yaml;
+use kubezt_model::{systems, yaml};
 
 /// Everything a requirement says; with a library also the titles of the rules it satisfies.
 pub fn write(library: Option<&Library>, requirement: &Requirement) -> String {
@@ -18,6 +18,12 @@ fn write_all(text: &mut String, library: Option<&Library>, requirement: &Require
     writeln!(text, "{}\n", requirement.title)?;
     writeln!(text, "Why\n  {}\n", requirement.why.trim())?;
     writeln!(text, "What to do\n  {}", requirement.remedy.trim())?;
+    if !requirement.applies.os.is_empty() {
+        writeln!(text, "\nAbout nodes that run")?;
+        for system in requirement.applies.os.iter().filter_map(|name| systems::named(name)) {
+            writeln!(text, "  {}", system.title)?;
+        }
+    }
     if !requirement.set.is_empty() {
         writeln!(text, "\nSets")?;
         for (path, value) in &requirement.set {

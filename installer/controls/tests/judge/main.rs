@@ -16,7 +16,7 @@ use kubezt_controls::report::{explain, json, table};
 use kubezt_controls::{Evidence, Library, judge, reads};
 use kubezt_model::desired::Cluster;
 use kubezt_model::finding::{Finding, Method, Verdict};
-use kubezt_model::node::{Read, Reading};
+use kubezt_model::node::{HostReading, Read, Reading};
 use proptest::prelude::*;
 use serde_json::json;
 use support::{CLUSTER, green, library, node, resolved};
@@ -185,6 +185,43 @@ fn waivers_cover_failures_until_they_expire_and_errors_never() {
     evidence.facts.clear();
     let findings = judge(&library, &cluster, &evidence);
     assert!(!findings.iter().any(|finding| matches!(finding.verdict, Verdict::Accepted { .. })));
+}
+
+#[test]
+fn a_requirement_about_a_system_is_judged_on_nodes_that_run_it() {
+    let (library, cluster, mut evidence) = setup("nsa");
+    let verdicts = |evidence: &Evidence| {
+        let found = judge(&library, &cluster, evidence).into_iter();
+        let found = found.filter(|finding| finding.requirement == "node-audit-rules");
+        found.map(|finding| (finding.node.map(|node| node.to_string()), finding.verdict)).collect::<Vec<_>>()
+    };
+    let worker = || Some("worker1".to_owned());
+    assert_eq!(verdicts(&evidence), [(worker(), Verdict::Pass)]);
+    let unit = Read::Unit { name: "audit-rules.service".to_owned() };
+    let Some(Reading::Unit(found)) = facts(&mut evidence, "worker1").readings.get_mut(&unit) else {
+        panic!()
+    };
+    found.enabled = "masked".to_owned();
+    let [(node, Verdict::Fail { .. })] = &verdicts(&evidence)[..] else {
+        panic!("{:?}", verdicts(&evidence))
+    };
+    assert_eq!(*node, worker());
+
+    // A node that does not say what it runs is not excused.
+    facts(&mut evidence, "cp1").readings.insert(Read::Host, Reading::Failed("no".to_owned()));
+    assert_eq!(verdicts(&evidence).len(), 2);
+
+    let mut moved = evidence.clone();
+    for name in ["cp1", "worker1"] {
+        let host =
+            HostReading { os_id: "rhel".to_owned(), os_version: "9.6".to_owned(), ..HostReading::default() };
+        facts(&mut moved, name).readings.insert(Read::Host, Reading::Host(Box::new(host)));
+    }
+    let [(None, Verdict::NotApplicable { .. })] = &verdicts(&moved)[..] else {
+        panic!("{:?}", verdicts(&moved))
+    };
+    let text = explain(library.requirement("node-audit-rules").unwrap());
+    assert!(text.contains("About nodes that run\n  Debian 13\n"), "{text}");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use kubezt_controls::{
 };
 use kubezt_model::cluster::{self, Role};
 use kubezt_model::desired::{Cluster, Node};
-use kubezt_model::node::{Facts, FileKind, FileReading, ProcessReading, Read, Reading, UnitReading};
+use kubezt_model::node::{
+    Facts, FileKind, FileReading, HostReading, ProcessReading, Read, Reading, UnitReading,
+};
 use kubezt_model::settings::Argument;
 use kubezt_model::{Mode, NodeName, Owner, SecretText};
 use serde_json::{Value, json};
@@ -123,6 +125,12 @@ fn reading(cluster: &Cluster, node: &Node, read: &Read) -> Reading {
             "runc" => "runc version 1.4.3\ncommit: v1.4.3-0-gabcdef\nspec: 1.3.0".to_owned(),
             _ => format!("{{\"gitVersion\": \"v{}\"}}", cluster.kubernetes_version),
         }),
+        // Workers run another system than the control plane.
+        Read::Host => Reading::Host(Box::new(HostReading {
+            os_id: "debian".to_owned(),
+            os_version: if node.role == Role::ControlPlane { "12" } else { "13" }.to_owned(),
+            ..HostReading::default()
+        })),
         other => panic!("no reading for {other:?}"),
     }
 }

@@ -185,7 +185,7 @@ fn sound(node: &Node, read: &Read) -> Reading {
             controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).to_vec(),
             systemd: true,
             selinux: String::new(),
-            apparmor: false,
+            apparmor: true,
         }),
         Read::FileSystem { .. } => Reading::FileSystem(FileSystemReading {
             folder: "/var/lib".to_owned(),
@@ -196,6 +196,7 @@ fn sound(node: &Node, read: &Read) -> Reading {
             files_available: 900_000,
             read_only: false,
         }),
+        Read::File { path, .. } if path == "/usr/sbin/auditd" => Reading::File(entry(path, FileKind::File)),
         _ => Reading::Missing,
     }
 }
@@ -204,6 +205,7 @@ fn host(node: &Node) -> HostReading {
     HostReading {
         os_id: "debian".to_owned(),
         os_version: "12".to_owned(),
+        os_like: Vec::new(),
         kernel: "6.1.0-18-amd64".to_owned(),
         architecture: "x86_64".to_owned(),
         hostname: node.name.to_string(),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::node_box;
 use crate::command::{program, quiet};
 use crate::inventory::{Lab, Node};
 use crate::report;
@@ -44,11 +45,11 @@ pub fn start(lab: &Lab) -> Result<()> {
     wait_until_reachable(lab)
 }
 
-/// Replaces every node's file system by the box's, and boots it.
+/// Replaces every node's file system by its box's, and boots it.
 ///
 /// # Errors
 /// A container cannot be stopped, copied or started, or a node does not answer.
-pub fn reset(lab: &Lab, box_rootfs: &Path) -> Result<()> {
+pub fn reset(lab: &Lab) -> Result<()> {
     report::timed("  stop", || stop_all(lab))?;
     report::timed("  copy", || {
         on_each(&lab.nodes, |node| {
@@ -58,7 +59,10 @@ pub fn reset(lab: &Lab, box_rootfs: &Path) -> Result<()> {
             if rootfs.exists() {
                 fs_err::rename(&rootfs, &old)?;
             }
-            quiet(program("cp", ["--archive", "--reflink=auto"]).args([box_rootfs, &rootfs]))?;
+            quiet(
+                program("cp", ["--archive", "--reflink=auto"])
+                    .args([&node_box::rootfs(&node.box_name)?, &rootfs]),
+            )?;
             Ok(())
         })
     })?;

@@ -1,9 +1,9 @@
-//! One lab: packages, box, bridge, nodes and files.
+//! One lab: packages, boxes, bridge, nodes and files.
 //!
 //! | where | what |
 //! |---|---|
 //! | `<cache>/lab/node.key` | key that opens every node, 0600 |
-//! | `<cache>/lab/box/` | box and file system that nodes start from |
+//! | `<cache>/lab/box-<name>/` | box and file system that nodes start from |
 //! | `<cache>/lab/<lab>/` | Vagrant's state, and where the lab's files are |
 //! | `target/lab/<lab>/` | `cluster.yaml`, `known_hosts`, `passphrase` |
 
@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 pub use containers::rootfs;
 pub use files::folder;
 pub use leftovers::label;
-pub use node_box::make as make_box;
+pub use node_box::make as make_boxes;
 
 use crate::inventory::{Inventory, Lab};
 use crate::{places, report};
@@ -73,7 +73,7 @@ impl OpenLab {
         let recipe = self.prepare()?;
         if self.is_made_of(&recipe) {
             leftovers::end_processes(&self.lab)?;
-            report::timed("nodes", || containers::reset(&self.lab, &node_box::rootfs()?))?;
+            report::timed("nodes", || containers::reset(&self.lab))?;
         } else {
             self.make_nodes(&recipe)?;
         }
@@ -97,12 +97,12 @@ impl OpenLab {
     fn prepare(&self) -> Result<String> {
         packages::require_node_machine()?;
         packages::install(packages::NODES)?;
-        let recipe = node_box::make()?;
+        let recipe = node_box::make(&self.lab.boxes())?;
         bridge::make(&self.lab)?;
         Ok(recipe)
     }
 
-    /// Whether all nodes exist and were made of this box.
+    /// Whether all nodes exist and were made of these boxes.
     fn is_made_of(&self, recipe: &str) -> bool {
         let made_of = fs_err::read_to_string(self.cache.join(MADE_OF)).unwrap_or_default();
         made_of == recipe && self.lab.nodes.iter().all(|node| containers::exists(&node.name))
@@ -118,7 +118,7 @@ impl OpenLab {
     }
 }
 
-/// Names the box that a lab's nodes were made of; written when all of them are.
+/// Has the recipes of the boxes that a lab's nodes were made of; written when all of them are.
 const MADE_OF: &str = "made-of";
 
 /// Takes a lock that ends with this process, also when it is killed.

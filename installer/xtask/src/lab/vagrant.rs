@@ -15,14 +15,14 @@ use crate::{command, places};
 /// # Errors
 /// Vagrant failed; the error has the last lines it printed.
 pub fn up(lab: &Lab, lab_cache: &Path) -> Result<()> {
-    add_box(lab, lab_cache)?;
+    add_boxes(lab, lab_cache)?;
     let mut up = vagrant(lab, lab_cache)?;
     command::quiet(up.args(["up", "--provider=lxc", "--no-color"]))?;
     Ok(())
 }
 
-/// Adds the box to the folder that the labs' Vagrant homes share.
-fn add_box(lab: &Lab, lab_cache: &Path) -> Result<()> {
+/// Adds the lab's boxes to the folder that the labs' Vagrant homes share.
+fn add_boxes(lab: &Lab, lab_cache: &Path) -> Result<()> {
     let shared = places::lab_cache()?;
     let boxes = shared.join("boxes");
     let home = lab_cache.join("vagrant");
@@ -31,13 +31,15 @@ fn add_box(lab: &Lab, lab_cache: &Path) -> Result<()> {
         symlink(&boxes, home.join("boxes"))?;
     }
     let _lock = lock(shared.join("box.lock"))?;
-    if boxes.join("kubezt-VAGRANTSLASH-node/0/lxc").exists() {
-        return Ok(());
-    }
     fs_err::create_dir_all(&boxes)?;
-    let mut add = vagrant(lab, lab_cache)?;
-    add.args(["box", "add", "--force", "--name", "kubezt/node", "--no-color"]).arg(node_box::file()?);
-    command::quiet(&mut add)?;
+    for name in lab.boxes() {
+        if boxes.join(node_box::in_vagrant(&name)).join("0/lxc").exists() {
+            continue;
+        }
+        let mut add = vagrant(lab, lab_cache)?;
+        add.args(["box", "add", "--force", "--no-color", "--name", &format!("kubezt/{name}")]);
+        command::quiet(add.arg(node_box::file(&name)?))?;
+    }
     Ok(())
 }
 

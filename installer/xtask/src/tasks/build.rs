@@ -1,9 +1,10 @@
-//! `cargo xtask build`: the static binary, the components and the box, side by side.
+//! `cargo xtask build`: the static binary, the components and the boxes, side by side.
 
 use std::thread;
 
 use anyhow::{Result, anyhow};
 
+use crate::inventory::Inventory;
 use crate::{command, lab, places, report};
 
 /// The example of the artifacts crate that obtains components.
@@ -11,7 +12,7 @@ const BUILDER: &str = "build";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Leave the box out; it needs root
+    /// Leave the boxes out; they need root
     #[arg(long)]
     without_box: bool,
 }
@@ -32,7 +33,7 @@ pub fn everything(with_box: bool) -> Result<()> {
     }
     report::timed("build", || {
         thread::scope(|scope| {
-            let box_made = scope.spawn(|| if with_box { lab::make_box().map(drop) } else { Ok(()) });
+            let boxes_made = scope.spawn(|| if with_box { boxes() } else { Ok(()) });
             // What obtains the components is a part of the binary's own crates, so it is built on the way there; compiling
             // components takes longest and begins at once.
             let compiled = report::timed("component builder", component_builder).map(|()| {
@@ -45,9 +46,14 @@ pub fn everything(with_box: bool) -> Result<()> {
                 part.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
             };
             let compiled = compiled.and_then(|(binary, components)| join(binary).and(join(components)));
-            compiled.and(join(box_made))
+            compiled.and(join(boxes_made))
         })
     })
+}
+
+/// Those that the nodes of all labs are made of.
+fn boxes() -> Result<()> {
+    lab::make_boxes(&Inventory::load(&places::checkout())?.boxes()).map(drop)
 }
 
 /// The static release binary.

@@ -6,6 +6,7 @@ pub mod file;
 pub mod image;
 pub mod kernel;
 pub mod key;
+mod label;
 pub mod pod;
 pub mod unit;
 pub mod user;
@@ -46,7 +47,7 @@ fn outcome(result: Result<Applied, NodeError>) -> Outcome {
 /// Does one thing. `progress` is told what goes on where it takes long; its text holds no secret.
 pub async fn apply(root: &NodeRoot, action: Action, progress: &(dyn Fn(String) + Send + Sync)) -> Outcome {
     let described = action.describe();
-    let doing = perform(root, action, progress);
+    let doing = perform_and_label(root, action, progress);
     tokio::pin!(doing);
     loop {
         match tokio::time::timeout(SIGN_OF_LIFE, &mut doing).await {
@@ -54,6 +55,19 @@ pub async fn apply(root: &NodeRoot, action: Action, progress: &(dyn Fn(String) +
             Err(_) => progress(described.clone()),
         }
     }
+}
+
+async fn perform_and_label(
+    root: &NodeRoot,
+    action: Action,
+    progress: &(dyn Fn(String) + Send + Sync),
+) -> Result<Applied, NodeError> {
+    let written = label::written(&action);
+    let applied = perform(root, action, progress).await?;
+    if let Some(path) = written.filter(|_| applied.changed) {
+        label::restore(root, &path).await?;
+    }
+    Ok(applied)
 }
 
 async fn perform(

@@ -74,6 +74,27 @@ fn put(path: &str, mode: u32, body: &str) -> Action {
 }
 
 #[test]
+fn what_is_written_gets_the_label_of_its_path_where_selinux_is_on() {
+    let node = Fixture::new();
+    // Tells what it was asked, as the real one would set the label.
+    let asked = node.path("/asked");
+    let program = format!("#!/bin/sh\necho \"$@\" >>{}\n", asked.display());
+    node.write("/usr/sbin/restorecon", &program, 0o755);
+    node.once(put("/etc/a", 0o644, "text"));
+    assert!(!asked.exists(), "SELinux is off");
+
+    node.write("/sys/fs/selinux/enforce", "1", 0o644);
+    node.once(put("/etc/b", 0o644, "text"));
+    let path = |path: &str| node.path(path).display().to_string();
+    assert_eq!(node.read("/asked"), format!("-- {}\n", path("/etc/b")), "once, and not for what is there");
+
+    node.write("/usr/sbin/restorecon", "#!/bin/sh\necho no such policy >&2; exit 1\n", 0o755);
+    node.refused(put("/etc/c", 0o644, "text"), "no such policy");
+    std::fs::remove_file(node.path("/usr/sbin/restorecon")).unwrap();
+    node.refused(put("/etc/d", 0o644, "text"), "restorecon");
+}
+
+#[test]
 fn what_is_made_in_a_closed_folder_is_closed() {
     let node = Fixture::new();
     let directory = |path: &str, mode| Action::EnsureDirectory {

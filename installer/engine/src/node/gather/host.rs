@@ -14,6 +14,7 @@ pub fn read(root: &NodeRoot) -> HostReading {
     HostReading {
         os_id: os_field(&os_release, "ID"),
         os_version: os_field(&os_release, "VERSION_ID"),
+        os_like: os_field(&os_release, "ID_LIKE").split_whitespace().map(ToOwned::to_owned).collect(),
         kernel: line("/proc/sys/kernel/osrelease"),
         architecture: names.machine().to_string_lossy().into_owned(),
         hostname: line("/proc/sys/kernel/hostname"),

@@ -4,6 +4,7 @@ use kubezt_model::desired::{Desired, DesiredNode};
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::{Availability, KernelReading};
 
+use super::operating_system::{install, of};
 use super::{Check, Place, Remark, Scene, list};
 
 /// The oldest kernel Cilium runs on (https://docs.cilium.io/en/stable/operations/system_requirements/#linux-kernel).
@@ -65,7 +66,12 @@ fn judge(scene: &Scene<'_>) -> Vec<Remark> {
         old.then(|| {
             let (major, minor) = OLDEST;
             let what = format!("its kernel is {kernel}, and the network plug-in needs {major}.{minor}");
-            Remark::error(place.name(), what, "install a newer kernel and boot it")
+            let own = of(place).map(|system| {
+                let (major, minor) = system.kernel;
+                format!(": {} comes with {major}.{minor}", system.title)
+            });
+            let remedy = format!("install a newer kernel and boot it{}", own.unwrap_or_default());
+            Remark::error(place.name(), what, remedy)
         })
     });
     remarks.extend(scene.each(|place| features(scene, place)));
@@ -91,7 +97,10 @@ fn features(scene: &Scene<'_>, place: &Place<'_>) -> Option<Remark> {
         Remark::error(
             place.name(),
             format!("its kernel has no {}", list(&absent)),
-            format!("boot a kernel that has it, or install the package with the kernel's modules{hint}"),
+            format!(
+                "boot a kernel that has it, or install the package with the kernel's modules{}{hint}",
+                install(place, |system| system.modules_package)
+            ),
         )
     })
 }
@@ -124,7 +133,8 @@ mod tests {
         let mut fixture = Fixture::new();
         fixture.assert_none("kernel");
         fixture.host("w1").kernel = "5.9.16-generic".to_owned();
-        fixture.assert_one("kernel", "error", &["w1"], "5.9.16-generic");
+        let finding = fixture.assert_one("kernel", "error", &["w1"], "5.9.16-generic");
+        assert!(finding.remedy.ends_with(": Debian 12 comes with 6.1"), "{}", finding.remedy);
         fixture.host("w1").kernel = "5.10.0".to_owned();
         fixture.assert_none("kernel");
         assert_eq!(version("6.18.44-fc-v657"), Some((6, 18)));
@@ -139,7 +149,12 @@ mod tests {
         fixture.kernel("w1").options.insert("VXLAN".to_owned(), Availability::Unknown);
         fixture.assert_none("kernel");
         fixture.kernel("w1").modules.insert("overlay".to_owned(), Availability::Absent);
-        fixture.assert_one("kernel", "error", &["w1"], "overlay");
+        let finding = fixture.assert_one("kernel", "error", &["w1"], "overlay");
+        assert!(finding.remedy.ends_with(": apt-get install linux-image-amd64"), "{}", finding.remedy);
+        fixture.host("w1").os_id = "rhel".to_owned();
+        fixture.host("w1").os_version = "9.6".to_owned();
+        let finding = fixture.assert_one("kernel", "error", &["w1"], "overlay");
+        assert!(finding.remedy.ends_with(": dnf install kernel-modules-extra"), "{}", finding.remedy);
     }
 
     #[test]

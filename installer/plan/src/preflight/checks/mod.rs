@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod audit;
 mod cgroups;
 pub(super) mod clock;
 mod disk;
@@ -44,7 +45,7 @@ pub struct Check {
 }
 
 /// All of them.
-pub const CHECKS: [Check; 21] = [
+pub const CHECKS: [Check; 22] = [
     access::CHECK,
     privilege::CHECK,
     operating_system::CHECK,
@@ -65,6 +66,7 @@ pub const CHECKS: [Check; 21] = [
     reachability::CHECK,
     mtu::CHECK,
     security_modules::CHECK,
+    audit::CHECK,
     readings::CHECK,
 ];
 

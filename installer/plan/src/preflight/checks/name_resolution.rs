@@ -2,14 +2,28 @@
 
 use std::net::IpAddr;
 
-use kubezt_model::desired::{Cluster, Node};
+use kubezt_model::desired::{Cluster, Desired, DesiredNode, Node};
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::NameReading;
 
-use super::{Check, Place, Remark, Scene, Severity, list, nothing};
+use super::operating_system::of;
+use super::{Check, Place, Remark, Scene, Severity, kubelet, list};
+
+/// Where a node's own list of name servers is, which kubelet gives to pods that want no others.
+const RESOLVER: &str = "/etc/resolv.conf";
+/// kubelet's field for it.
+const RESOLVER_FIELD: &str = "resolvConf";
 
 pub(super) const CHECK: Check =
-    Check { id: "name-resolution", title: "Names lead where they should", reads: nothing, judge };
+    Check { id: "name-resolution", title: "Names lead where they should", reads, judge };
+
+fn reads(_: &Desired, _: &DesiredNode) -> Vec<Read> {
+    vec![Read::Host, resolver()]
+}
+
+fn resolver() -> Read {
+    Read::File { path: RESOLVER.to_owned(), text: true }
+}
 
 /// Asked where an answer may be waited for.
 pub(in super::super) fn measures(cluster: &Cluster, node: &Node) -> Vec<Read> {
@@ -22,7 +36,30 @@ fn judge(scene: &Scene<'_>) -> Vec<Remark> {
         scene.each(|place| endpoint(scene, answer(scene, place, &scene.cluster().endpoint.name)?, place)),
     );
     remarks.extend(clash(scene.cluster()));
+    remarks.extend(scene.each(|place| stub(scene, place)));
     remarks
+}
+
+/// A name server on the node's loopback is another one in each pod, where nobody listens.
+fn stub(scene: &Scene<'_>, place: &Place<'_>) -> Option<Remark> {
+    let Reading::File(file) = place.facts.reading(&resolver())? else { return None };
+    let servers = file.text.as_ref()?.expose().lines().filter_map(|line| {
+        line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.parse::<IpAddr>().ok()
+    });
+    let stub = servers.into_iter().find(IpAddr::is_loopback)?;
+    if kubelet(scene.cluster(), place.node).contains_key(RESOLVER_FIELD) {
+        return None;
+    }
+    let what = format!(
+        "its {RESOLVER} names {stub}, where no pod reaches anybody: pods with `dnsPolicy: Default` would resolve nothing"
+    );
+    let real = of(place).and_then(|system| system.resolver).map(|path| format!(": ln -sf {path} {RESOLVER}"));
+    let remedy = format!(
+        "let {RESOLVER} name the real servers{}; or set `kubelet.configuration.{RESOLVER_FIELD}` to a list of them that \
+         every node has",
+        real.unwrap_or_default()
+    );
+    Some(Remark::warning(place.name(), what, remedy))
 }
 
 fn answer<'a>(scene: &Scene<'a>, place: &Place<'a>, name: &str) -> Option<&'a NameReading> {
@@ -92,7 +129,10 @@ fn clash(cluster: &Cluster) -> Option<Remark> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::fixture::Fixture;
+    use kubezt_model::SecretText;
+    use kubezt_model::node::{FileKind, FileReading};
+
+    use super::super::super::fixture::{Fixture, entry};
     use super::*;
 
     fn set(fixture: &mut Fixture, name: &str, answer: NameReading) {
@@ -141,6 +181,28 @@ mod tests {
         }
         let mut fixture = Fixture::new();
         fixture.desired.cluster.endpoint.name = "cp1".to_owned();
+        fixture.assert_none("name-resolution");
+    }
+
+    #[test]
+    fn a_name_server_that_only_the_node_reaches_is_told() {
+        let mut fixture = Fixture::new();
+        let list = |text: &str| {
+            Reading::File(FileReading {
+                text: Some(SecretText::new(text.to_owned())),
+                ..entry(RESOLVER, FileKind::File)
+            })
+        };
+        fixture.set("w1", resolver(), list("# nameserver 127.0.0.1\nnameserver 10.0.0.2\n"));
+        fixture.assert_none("name-resolution");
+        fixture.set("w1", resolver(), list("nameserver 127.0.0.53\noptions edns0 trust-ad\n"));
+        fixture.assert_one("name-resolution", "warning", &["w1"], "names 127.0.0.53");
+        fixture.host("w1").os_id = "ubuntu".to_owned();
+        fixture.host("w1").os_version = "24.04".to_owned();
+        let finding = fixture.assert_one("name-resolution", "warning", &["w1"], "names 127.0.0.53");
+        assert!(finding.remedy.contains("ln -sf /run/systemd/resolve/resolv.conf /etc/resolv.conf"));
+        let settings = &mut fixture.desired.cluster.settings.kubelet.configuration;
+        settings.insert(RESOLVER_FIELD.to_owned(), "/etc/kubezt/resolv.conf".into());
         fixture.assert_none("name-resolution");
     }
 }

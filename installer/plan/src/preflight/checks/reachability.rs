@@ -6,6 +6,7 @@ use kubezt_model::NodeName;
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::{Obstacle, Unreached};
 
+use super::operating_system::of;
 use super::{Check, Place, Remark, Scene, Severity, list, nothing};
 use crate::preflight::ports::{Port, ports};
 
@@ -46,9 +47,15 @@ fn judge(scene: &Scene<'_>) -> Vec<Remark> {
             let severity = found.iter().map(|one| severity(&ports, one)).min().unwrap_or(Severity::Error);
             let endpoints = list(found.iter().map(|one| &one.target.endpoint));
             let what = format!("{} does not reach {owner} on {endpoints}: {why}", place.name());
+            let system = scene.places.iter().find(|place| place.name() == owner).and_then(of);
+            let firewall = system.and_then(|system| {
+                let firewall = system.firewall?;
+                Some(format!("; {} comes with {firewall}, which closes them", system.title))
+            });
             let remedy = format!(
-                "open these ports from {} to {owner} in firewalls on the nodes and between them",
-                place.name()
+                "open these ports from {} to {owner} in firewalls on the nodes and between them{}",
+                place.name(),
+                firewall.unwrap_or_default()
             );
             remarks.push(Remark::new(severity, [place.name(), owner], what, remedy));
         }
@@ -93,6 +100,12 @@ mod tests {
             "TCP 10.0.0.11:6443, UDP 10.0.0.11:8472",
         );
         assert!(finding.what.ends_with("no answer"), "{}", finding.what);
+        assert!(finding.remedy.ends_with("between them"), "{}", finding.remedy);
+
+        fixture.host("cp1").os_id = "sles".to_owned();
+        fixture.host("cp1").os_version = "15.6".to_owned();
+        let finding = fixture.assert_one("reachability", "error", &["w1", "cp1"], "no answer");
+        assert!(finding.remedy.ends_with("SLES 15 SP6 comes with firewalld, which closes them"));
     }
 
     #[test]
