@@ -52,6 +52,26 @@ const FIRST: &[Tampering] = &[
         red: &["api-psa@", "api-psa/probe", "pod-security-restricted@"],
     },
     Tampering {
+        kind: "content, and the probe without-quota for pods",
+        place: Place::ControlPlane,
+        how: How::Script("sed -i 's|count/pods|count/nothing|' /etc/kubernetes/admission/resourcequota.yaml"),
+        red: &["ns-quota-first@", "ns-quota-first/probe"],
+    },
+    Tampering {
+        kind: "content, and the probe without-quota for ports of nodes",
+        place: Place::ControlPlane,
+        how: How::Script("sed -i '/services.nodeports/d' /etc/kubernetes/admission/resourcequota.yaml"),
+        red: &["ns-exposure-quota@", "ns-exposure-quota/probe"],
+    },
+    Tampering {
+        kind: "content, and the probe without-quota for priority classes",
+        place: Place::ControlPlane,
+        how: How::Script(
+            "sed -i 's/system-node-critical/a-class/' /etc/kubernetes/admission/resourcequota.yaml",
+        ),
+        red: &["ns-system-priority@", "ns-system-priority/probe"],
+    },
+    Tampering {
         kind: "content of a secret file, and the probe secret-ciphertext",
         place: Place::ControlPlane,
         how: How::Script(
@@ -143,6 +163,23 @@ const FIRST: &[Tampering] = &[
         red: &["env-secrets"],
     },
     Tampering {
+        kind: "api, and the probe weak-namespace",
+        place: Place::ControlPlane,
+        how: How::Api(
+            "patch validatingadmissionpolicybinding kubezt-pod-security-labels --type=merge \
+               --patch='{\"spec\": {\"validationActions\": [\"Audit\"]}}'",
+            None,
+        ),
+        red: &["ns-security-labels", "ns-security-labels/probe"],
+    },
+    Tampering {
+        // What is left denies as well, as long as the plug-in enforces always.
+        kind: "api, of a custom resource",
+        place: Place::ControlPlane,
+        how: How::Api("delete ciliumclusterwidenetworkpolicy kubezt-default-deny", None),
+        red: &["ns-network-defaults"],
+    },
+    Tampering {
         kind: "assertion",
         place: Place::ControlPlane,
         how: How::Api(
@@ -172,7 +209,14 @@ const SECOND: &[Tampering] = &[
         kind: "the probe dns",
         place: Place::ControlPlane,
         how: How::Api("delete ciliumclusterwidenetworkpolicy kubezt-dns", None),
+        // The requirement of the policies is red since the first batch.
         red: &["net-dns/probe"],
+    },
+    Tampering {
+        kind: "api, of what the system needs itself",
+        place: Place::ControlPlane,
+        how: How::Api("--namespace=kube-system delete resourcequota kubezt-system", None),
+        red: &["ns-quota-first"],
     },
     Tampering {
         // Nodes of the lab may share a kernel: everywhere is the same on such ones and on others.

@@ -10,10 +10,11 @@ use kubezt_engine::fleet::{RemoteFleet, loopback};
 use kubezt_engine::probes::data_path::{self, DataPath};
 use kubezt_engine::probes::hello::Offer;
 use kubezt_engine::probes::pods::Ground;
-use kubezt_engine::probes::{ProbeResult as Tried, admission, anonymous, at_rest, audit, tls};
+use kubezt_engine::probes::{ProbeResult as Tried, admission, anonymous, at_rest, audit, quota, tls};
 use kubezt_model::NodeName;
 use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, Node};
+use kubezt_model::settings::LimitedResource;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
@@ -77,6 +78,8 @@ struct Trial<'a> {
     cluster: &'a Cluster,
     client: &'a ApiClient,
     ground: Ground<'a>,
+    /// What was tried before the namespace had a quota.
+    first_pod: quota::FirstPod,
     /// The control-plane node that the API is asked through.
     first: &'a Node,
     unique: String,
@@ -93,7 +96,8 @@ impl<'a> Trial<'a> {
         let ground = Ground::prepare(client, assemble::probe_image(), &cluster.networks.domain, &unique)
             .await
             .map_err(|error| error.to_string())?;
-        Ok(Self { fleet, cluster, client, ground, first, unique })
+        let first_pod = quota::first_pod(&ground, &first.name).await?;
+        Ok(Self { fleet, cluster, client, ground, first_pod, first, unique })
     }
 
     /// Tries one probe; the two about the data path are tried together.
@@ -109,6 +113,8 @@ impl<'a> Trial<'a> {
             }
             Probe::AnonymousRequest { health } => patiently(|| self.anonymous(health)).await,
             Probe::PrivilegedPod {} => patiently(|| self.privileged_pod()).await,
+            Probe::WeakNamespace {} => patiently(|| admission::weak_namespace(&self.ground)).await,
+            Probe::WithoutQuota { resource } => patiently(|| self.without_quota(resource)).await,
             Probe::SecretCiphertext {} => patiently(|| self.secret()).await,
             Probe::AuditRecord {} => patiently(|| self.audit_record()).await,
             Probe::DefaultDeny {} => data_path().await.default_deny.clone(),
@@ -160,6 +166,10 @@ impl<'a> Trial<'a> {
 
     async fn privileged_pod(&self) -> Result<Tried, String> {
         admission::privileged_pod(&self.ground, &self.first.name).await
+    }
+
+    async fn without_quota(&self, resource: LimitedResource) -> Result<Tried, String> {
+        quota::without(&self.ground, &self.first.name, resource, &self.first_pod).await
     }
 
     async fn secret(&self) -> Result<Tried, String> {

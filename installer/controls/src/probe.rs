@@ -1,6 +1,7 @@
 //! Probes: behaviour that is tried from outside. This crate only says what to try; the engine tries it.
 
 use kubezt_model::NodeName;
+use kubezt_model::settings::LimitedResource;
 use serde::{Deserialize, Serialize};
 
 /// One behaviour to try.
@@ -22,6 +23,13 @@ pub enum Probe {
     },
     /// A privileged pod is refused at admission (dry run).
     PrivilegedPod {},
+    /// A namespace that asks for less Pod Security than the cluster enforces is refused (dry run).
+    WeakNamespace {},
+    /// In a namespace made a moment ago, whose quota does not cover it, this is refused (dry run).
+    WithoutQuota {
+        /// What is asked for.
+        resource: LimitedResource,
+    },
     /// A Secret written through the API lies in etcd as ciphertext of the expected provider.
     SecretCiphertext {},
     /// A request leaves a record in the audit log, with its bodies where the policy promises them.

@@ -301,10 +301,22 @@ impl ApiClient {
     /// # Errors
     /// As [`ApiClient::call`].
     pub async fn create(&self, object: &Value) -> Result<Value, ApiError> {
+        self.create_with(object, "").await
+    }
+
+    /// A dry run of [`ApiClient::create`]: everything is asked that decides about it, and nothing is stored.
+    ///
+    /// # Errors
+    /// As [`ApiClient::call`].
+    pub async fn would_create(&self, object: &Value) -> Result<Value, ApiError> {
+        self.create_with(object, "?dryRun=All").await
+    }
+
+    async fn create_with(&self, object: &Value, query: &str) -> Result<Value, ApiError> {
         let path = object_path(object)?;
-        let collection = path.rsplit_once('/').map_or(path.as_str(), |(collection, _)| collection).to_owned();
+        let collection = path.rsplit_once('/').map_or(path.as_str(), |(collection, _)| collection);
         let body = serde_json::to_vec(object).map_err(|error| ApiError::Setup(error.to_string()))?;
-        self.call(Method::POST, &collection, "application/json", body).await
+        self.call(Method::POST, &format!("{collection}{query}"), "application/json", body).await
     }
 
     /// Deletes a path with all that depends on it; nothing to do where it does not exist.

@@ -246,6 +246,7 @@ async fn pods_talk(
         .await
         .map_err(|error| error.to_string())?;
     let result = async {
+        ground.give_quota().await.map_err(|error| error.to_string())?;
         let patience = timeout.min(Duration::from_secs(90));
         ground.start(Pair::Listed, near, far, patience + timeout).await?;
         ground.listens(Pair::Listed, timeout).await?;

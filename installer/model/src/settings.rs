@@ -197,6 +197,26 @@ pub struct AdmissionSettings {
     pub event_rate_burst: u32,
     /// ValidatingAdmissionPolicies that are installed, by the name of their template.
     pub policies: Vec<String>,
+    /// What is refused in a namespace as long as no ResourceQuota of it covers it; nothing, where the list is empty.
+    pub limited_resources: Vec<LimitedResource>,
+}
+
+/// What the admission plug-in ResourceQuota (its `limitedResources`) can refuse where no quota is, by the name a quota has for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum LimitedResource {
+    /// Pods, finished ones too. (The server matches parts of names: with `pods`, quotas would have to name this one as well.)
+    #[serde(rename = "count/pods")]
+    Pods,
+    /// Ports that Services take on every node.
+    #[serde(rename = "services.nodeports")]
+    NodePorts,
+    /// Load balancers of Services.
+    #[serde(rename = "services.loadbalancers")]
+    LoadBalancers,
+    /// Pods of the classes `system-node-critical` and `system-cluster-critical`, which push other pods aside: covered by a quota
+    /// whose scope selector names the scope `PriorityClass`.
+    #[serde(rename = "system-priority")]
+    SystemPriority,
 }
 
 /// Certificate lifetimes.

@@ -54,13 +54,14 @@ impl Ground {
         values::at(&self.settings, path).ok_or_else(|| fault(template, path, "does not exist"))
     }
 
-    /// Whether a switch is on, or a number not 0; a template without one is always wanted.
+    /// Whether a switch is on, a number not 0, or a list not empty; a template without one is always wanted.
     pub fn wanted(&self, template: &str, when: Option<&str>) -> Result<bool, RenderError> {
         let Some(path) = when else { return Ok(true) };
         match self.setting(template, path)? {
             Value::Bool(switch) => Ok(*switch),
             Value::Number(number) => Ok(number.as_f64() != Some(0.0)),
-            _ => Err(fault(template, path, "is neither a switch (true or false) nor a number")),
+            Value::Array(list) => Ok(!list.is_empty()),
+            _ => Err(fault(template, path, "is neither a switch (true or false) nor a number nor a list")),
         }
     }
 

@@ -10,7 +10,7 @@
 //! onChange: {static-pod: etcd}                  # nothing, load-sysctls, {restart: unit}, {noticed-by: unit}, {static-pod: name},
 //!                                               # {read-at-start: name of the static pod that reads the file}
 //! format: kubernetes                            # how the result is checked
-//! when: host.auditd                             # a switch of the settings, or a number that is not 0
+//! when: host.auditd                             # a switch of the settings, a number that is not 0, a list that is not empty
 //! arguments: {defaults: etcd/arguments.yaml.tera, settings: etcd.arguments}
 //! overlay: [{settings: kubelet.configuration}]  # settings merged over the result
 //! ---
@@ -47,7 +47,7 @@ pub struct FileHeader {
     pub on_change: OnChange,
     /// How the result is checked.
     pub format: Format,
-    /// Switch (or number) of the settings without which there is no such file.
+    /// Switch (or number, or list) of the settings without which there is no such file.
     #[serde(default)]
     pub when: Option<String>,
     /// What the template sees as `arguments`.
@@ -125,7 +125,7 @@ pub struct Overlay {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ObjectHeader {
-    /// Switch (or number) of the settings without which there are no such objects.
+    /// Switch (or number, or list) of the settings without which there are no such objects.
     #[serde(default)]
     pub when: Option<String>,
     /// List of the settings that must hold the template's name, without endings.

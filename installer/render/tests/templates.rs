@@ -181,6 +181,55 @@ fn a_limit_that_is_off_leaves_no_file_and_no_plug_in() {
 }
 
 #[test]
+fn what_needs_a_quota_is_what_the_settings_name() {
+    use kubezt_model::settings::LimitedResource::{LoadBalancers, NodePorts, Pods, SystemPriority};
+    const FILE: &str = "/etc/kubernetes/admission/resourcequota.yaml";
+    let mut cluster = sample_cluster();
+    let pods = |document: &Value| document.pointer("/limitedResources/0").cloned().unwrap_or_default();
+    for (limited, resource, names, scoped) in [
+        (vec![Pods], "pods", json!(["count/pods"]), false),
+        (vec![SystemPriority], "pods", Value::Null, true),
+        (vec![SystemPriority, Pods], "pods", json!(["count/pods"]), true),
+        (vec![NodePorts], "services", json!(["services.nodeports"]), false),
+        (
+            vec![LoadBalancers, NodePorts],
+            "services",
+            json!(["services.nodeports", "services.loadbalancers"]),
+            false,
+        ),
+    ] {
+        cluster.settings.admission.limited_resources = limited;
+        let first = pods(&document(&rendered(&cluster, 0), FILE));
+        assert_eq!(first["resource"], resource);
+        assert_eq!(first["matchContains"], names);
+        assert_eq!(first.get("matchScopes").is_some(), scoped);
+    }
+    cluster.settings.admission.limited_resources.clear();
+    let node = rendered(&cluster, 0);
+    assert!(node.absent.contains(&FILE.to_owned()));
+    assert!(!document(&node, "/etc/kubernetes/admission/config.yaml").to_string().contains("ResourceQuota"));
+    let sets = with(&cluster, |input| render_manifests(&templates(), input).unwrap());
+    assert_eq!(sets[0].absent.len(), 2, "the system's quotas go with the limits: {:?}", sets[0].absent);
+}
+
+#[test]
+fn namespaces_may_ask_for_as_much_as_is_enforced_or_more() {
+    let mut cluster = sample_cluster();
+    cluster.settings.admission.policies = vec!["pod-security-labels".to_owned()];
+    for (level, taken) in [
+        ("privileged", r#"["privileged", "baseline", "restricted"]"#),
+        ("baseline", r#"["baseline", "restricted"]"#),
+        ("restricted", r#"["restricted"]"#),
+    ] {
+        cluster.settings.pod_security.enforce = level.to_owned();
+        let sets = with(&cluster, |input| render_manifests(&templates(), input).unwrap());
+        let policies = &sets.iter().find(|set| set.name == "policies").unwrap().objects;
+        let rule = policies[0].pointer("/spec/validations/0/expression").and_then(Value::as_str).unwrap();
+        assert!(rule.starts_with(&format!("variables.level in {taken} ||")), "{level}: {rule}");
+    }
+}
+
+#[test]
 fn every_file_lies_in_a_folder_that_is_made() {
     // Folders every systemd host has.
     let hosts = ["/etc/systemd/system"];

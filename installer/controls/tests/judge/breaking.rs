@@ -14,6 +14,7 @@ use crate::{red, setup, support};
 #[test]
 fn breaking_one_thing_turns_exactly_its_requirement_red() {
     const CONFIG: &str = "/var/lib/kubelet/config.yaml";
+    const QUOTA: &str = "/etc/kubernetes/admission/resourcequota.yaml";
     let cases: &[(&str, &[&str], Tamper)] = &[
         ("argument changed", &["api-anonymous"], |e| {
             both(e, "kube-apiserver", "--anonymous-auth=false", "--anonymous-auth=true")
@@ -193,6 +194,55 @@ fn breaking_one_thing_turns_exactly_its_requirement_red() {
         ("untainted control plane", &["node-cp-access"], |e| {
             edit_objects(e, "Node", |list| list[0]["spec"]["taints"] = json!([]))
         }),
+        ("pods without a quota", &["ns-quota-first"], |e| {
+            edit_text(e, "cp1", QUOTA, |d| d["limitedResources"][0]["matchContains"] = json!(["pods"]))
+        }),
+        ("node ports without a quota", &["ns-exposure-quota"], |e| {
+            edit_text(e, "cp1", QUOTA, |d| {
+                d["limitedResources"][1]["matchContains"] = json!(["services.loadbalancers"])
+            })
+        }),
+        ("classes of the system for everybody", &["ns-system-priority"], |e| {
+            edit_text(e, "cp1", QUOTA, |d| {
+                d["limitedResources"][0]["matchScopes"][0]["values"] = json!(["system-node-critical"])
+            })
+        }),
+        ("quotas without their file", &["ns-exposure-quota", "ns-quota-first", "ns-system-priority"], |e| {
+            edit_text(e, "cp1", "/etc/kubernetes/admission/config.yaml", |d| {
+                d["plugins"][2]["path"] = json!("x")
+            })
+        }),
+        ("no quota for the system", &["ns-quota-first"], |e| {
+            edit_objects(e, "ResourceQuota", |list| {
+                list.retain(|quota| quota["metadata"]["name"] != "kubezt-system")
+            })
+        }),
+        ("no quota for the system's classes", &["ns-system-priority"], |e| {
+            edit_objects(e, "ResourceQuota", |list| list[2]["spec"]["scopeSelector"] = json!({}))
+        }),
+        ("labels of namespaces only audited", &["ns-security-labels"], |e| {
+            edit_objects(e, "ValidatingAdmissionPolicyBinding", |list| {
+                let labels =
+                    list.iter_mut().find(|one| one["metadata"]["name"] == "kubezt-pod-security-labels");
+                labels.unwrap()["spec"]["validationActions"] = json!(["Audit"]);
+            })
+        }),
+        ("default deny deleted", &["ns-network-defaults"], |e| {
+            edit_objects(e, "CiliumClusterwideNetworkPolicy", |list| drop(list.remove(0)))
+        }),
+        ("default deny that lets the outside in", &["ns-network-defaults"], |e| {
+            edit_objects(e, "CiliumClusterwideNetworkPolicy", |list| {
+                list[0]["spec"]["ingress"] = json!([{"fromEntities": ["world"]}])
+            })
+        }),
+        ("names for some only", &["ns-network-defaults"], |e| {
+            edit_objects(e, "CiliumClusterwideNetworkPolicy", |list| {
+                list[1]["spec"]["endpointSelector"] = json!({"matchLabels": {"app": "a"}})
+            })
+        }),
+        ("name servers that nobody may ask", &["ns-network-defaults"], |e| {
+            edit_objects(e, "CiliumClusterwideNetworkPolicy", |list| list.truncate(2))
+        }),
         ("no policy enforcement", &["net-policies"], |e| {
             edit_objects(e, "ConfigMap", |list| list[0]["data"]["enable-policy"] = json!("default"))
         }),
@@ -203,7 +253,9 @@ fn breaking_one_thing_turns_exactly_its_requirement_red() {
         }),
         ("policy only warns", &["hostports-privileged"], |e| {
             edit_objects(e, "ValidatingAdmissionPolicyBinding", |list| {
-                list[0]["spec"]["validationActions"] = json!(["Warn"])
+                let ports =
+                    list.iter_mut().find(|one| one["metadata"]["name"] == "kubezt-no-privileged-host-ports");
+                ports.unwrap()["spec"]["validationActions"] = json!(["Warn"]);
             })
         }),
         ("another namespace's setting", &["net-policies"], |e| {

@@ -217,7 +217,8 @@ pub fn content(cluster: &Cluster, node: &Node, path: &str) -> String {
             "kind": "AdmissionConfiguration",
             "plugins": [
                 {"name": "PodSecurity", "path": "/etc/kubernetes/admission/podsecurity.yaml"},
-                {"name": "EventRateLimit", "path": "/etc/kubernetes/admission/eventratelimit.yaml"}
+                {"name": "EventRateLimit", "path": "/etc/kubernetes/admission/eventratelimit.yaml"},
+                {"name": "ResourceQuota", "path": "/etc/kubernetes/admission/resourcequota.yaml"}
             ]
         }),
         "podsecurity.yaml" => json!({
@@ -227,6 +228,14 @@ pub fn content(cluster: &Cluster, node: &Node, path: &str) -> String {
         }),
         "eventratelimit.yaml" => json!({
             "limits": [{"type": "Server", "qps": settings.admission.event_rate_qps, "burst": settings.admission.event_rate_burst}]
+        }),
+        "resourcequota.yaml" => json!({
+            "kind": "ResourceQuotaConfiguration",
+            "limitedResources": [
+                {"resource": "pods", "matchContains": ["count/pods"], "matchScopes": [
+                    {"scopeName": "PriorityClass", "values": ["system-cluster-critical", "system-node-critical"]}]},
+                {"resource": "services", "matchContains": ["services.nodeports", "services.loadbalancers"]}
+            ]
         }),
         "policy.yaml" => match settings_word(&settings.audit.policy).as_str() {
             "everything" => {
@@ -296,8 +305,22 @@ fn objects(cluster: &Cluster, read: &ApiRead) -> Vec<Value> {
         }
         "LimitRange" => vec![json!({"metadata": {"namespace": "app", "name": "bounds"}, "spec": {"limits": [
             {"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}, "max": {"cpu": "2", "memory": "2Gi"}}]}})],
-        "ResourceQuota" => vec![json!({"metadata": {"namespace": "app", "name": "bounds"}, "spec": {"hard": {
-            "requests.cpu": "1", "requests.memory": "1Gi", "limits.cpu": "2", "limits.memory": "2Gi"}}})],
+        "ResourceQuota" => vec![
+            json!({"metadata": {"namespace": "app", "name": "bounds"}, "spec": {"hard": {
+                "requests.cpu": "1", "requests.memory": "1Gi", "limits.cpu": "2", "limits.memory": "2Gi"}}}),
+            json!({"metadata": {"namespace": "kube-system", "name": "kubezt-system"}, "spec": {"hard": {"count/pods": "1M"}}}),
+            json!({"metadata": {"namespace": "kube-system", "name": "kubezt-system-priority"}, "spec": {"scopeSelector": {
+                "matchExpressions": [{"scopeName": "PriorityClass", "values": ["system-cluster-critical", "system-node-critical"]}]}}}),
+        ],
+        "CiliumClusterwideNetworkPolicy" => {
+            let dns = json!({"k8s:k8s-app": "kube-dns"});
+            vec![
+                json!({"metadata": {"name": "kubezt-default-deny"}, "spec": {"endpointSelector": {}, "ingress": [{}], "egress": [{}]}}),
+                json!({"metadata": {"name": "kubezt-dns"}, "spec": {"endpointSelector": {},
+                    "egress": [{"toEndpoints": [{"matchLabels": dns}]}]}}),
+                json!({"metadata": {"name": "kubezt-coredns"}, "spec": {"endpointSelector": {"matchLabels": dns}}}),
+            ]
+        }
         "ConfigMap" => vec![json!({"metadata": {"namespace": "kube-system", "name": "cilium-config"}, "data": {"enable-policy": "always"}})],
         "Node" => cluster.nodes.iter().map(|node| {
             let labels = match node.role {

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`anonymous`] | a request without credentials |
 //! | [`tls`] | old protocols and weak suites |
-//! | [`admission`] | a privileged pod |
+//! | [`admission`] | a privileged pod, a namespace that asks for less Pod Security |
+//! | [`quota`] | what no quota covers, in a namespace made a second ago |
 //! | [`at_rest`] | a Secret, read raw from etcd |
 //! | [`audit`] | the record of a call just made |
 //! | [`data_path`] | pods in a namespace made a second ago, and DNS |
@@ -16,6 +17,7 @@ pub mod audit;
 pub mod data_path;
 pub mod hello;
 pub mod pods;
+pub mod quota;
 pub mod tls;
 
 /// What a probe came to.

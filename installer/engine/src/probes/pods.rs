@@ -21,9 +21,15 @@ const POLL: Duration = Duration::from_secs(1);
 /// Port that listening pods take.
 const PORT: u16 = 8080;
 
-/// How long a namespace may lack its default service account. A controller manager that was just replaced first waits
-/// until the lease of the one before has run out, 15 s and some tries.
+/// How long a namespace may lack what controllers give it: its default service account, and how much of its quota is used. A
+/// controller manager that was just replaced first waits until the lease of the one before has run out, 15 s and some tries.
 const YOUNG_NAMESPACE: Duration = Duration::from_secs(120);
+
+/// How often it is tried whether it has got that.
+const YOUNG_POLL: Duration = Duration::from_millis(100);
+
+/// What a refusal says where no quota covers what was asked for.
+pub(super) const NO_QUOTA: &str = "insufficient quota";
 
 /// A namespace of one probe run.
 pub struct Ground<'a> {
@@ -113,6 +119,20 @@ impl<'a> Ground<'a> {
         });
         client.create(&object).await?;
         Ok(Self { client, namespace, image: image.to_owned(), domain: domain.to_owned() })
+    }
+
+    /// Gives the namespace a quota for its pods, and for nothing else: where the cluster admits no pod without one, those of
+    /// this probe are admitted as soon as the quota is counted.
+    ///
+    /// # Errors
+    /// The API refuses or does not answer.
+    pub async fn give_quota(&self) -> Result<(), ApiError> {
+        let quota = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota",
+            "metadata": {"name": "pods", "namespace": self.namespace},
+            "spec": {"hard": {"count/pods": "20"}},
+        });
+        self.client.create(&quota).await.map(drop)
     }
 
     /// Removes the namespace; it goes away in the background.
@@ -264,7 +284,7 @@ impl<'a> Ground<'a> {
         })
     }
 
-    /// Whether the API would admit this change to a harmless pod; nothing is stored.
+    /// Whether the API would admit this change to a harmless pod, once the namespace has all that pods need; nothing is stored.
     ///
     /// # Errors
     /// The API does not answer.
@@ -275,17 +295,62 @@ impl<'a> Ground<'a> {
     ) -> Result<Result<(), String>, ApiError> {
         let mut pod = self.pod("trial", "trial", node, &[("trial", Vec::new())]);
         change(&mut pod);
-        let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", self.namespace);
-        let body = serde_json::to_vec(&pod).map_err(|error| ApiError::Setup(error.to_string()))?;
+        self.judged(&pod, |error| is_without_account(error) || is_without_quota(error)).await
+    }
+
+    /// Whether the API would admit a harmless pod to the namespace as it was made; nothing is stored.
+    ///
+    /// # Errors
+    /// The API does not answer.
+    pub async fn would_admit_without_quota(&self, node: &NodeName) -> Result<Result<(), String>, ApiError> {
+        let pod = self.pod("trial", "trial", node, &[("trial", Vec::new())]);
+        self.judged(&pod, is_without_account).await
+    }
+
+    /// Whether the API would take a Service of this type; nothing is stored.
+    ///
+    /// # Errors
+    /// The API does not answer.
+    pub async fn would_serve(&self, kind: &str) -> Result<Result<(), String>, ApiError> {
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "trial", "namespace": self.namespace},
+            "spec": {"type": kind, "selector": {"app": "trial"}, "ports": [{"port": PORT}]},
+        });
+        self.judged(&service, |_| false).await
+    }
+
+    /// Whether the API would take a namespace that asks for this level of Pod Security; nothing is stored.
+    ///
+    /// # Errors
+    /// The API does not answer.
+    pub async fn would_name(&self, level: &str) -> Result<Result<(), String>, ApiError> {
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": format!("{}-{level}", self.namespace), "labels": {
+                PROBE_LABEL: "true", "pod-security.kubernetes.io/enforce": level}},
+        });
+        self.judged(&namespace, |_| false).await
+    }
+
+    /// What the API says of an object in a dry run; asked again while it refuses for a reason that passes.
+    async fn judged(
+        &self,
+        object: &Value,
+        passes: impl Fn(&ApiError) -> bool,
+    ) -> Result<Result<(), String>, ApiError> {
         let deadline = tokio::time::Instant::now() + YOUNG_NAMESPACE;
         loop {
-            match self.client.call(http::Method::POST, &path, "application/json", body.clone()).await {
+            match self.client.would_create(object).await {
                 Ok(_) => return Ok(Ok(())),
-                // The namespace's default service account is made by a controller a moment later.
-                Err(error) if is_young_namespace(&error) && tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                Err(error) if passes(&error) && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(YOUNG_POLL).await;
                 }
                 Err(ApiError::Refused { code: 403, message, .. }) => return Ok(Err(message)),
+                // The server has no code of its own for a scope that no quota covers.
+                Err(ApiError::Refused { message, .. }) if message.contains(NO_QUOTA) => {
+                    return Ok(Err(message));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -296,8 +361,11 @@ impl<'a> Ground<'a> {
         loop {
             match self.client.create(pod).await {
                 Ok(_) => return Ok(()),
-                Err(error) if is_young_namespace(&error) && tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                Err(error)
+                    if (is_without_account(&error) || is_without_quota(&error))
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(YOUNG_POLL).await;
                 }
                 Err(error) => return Err(error.to_string()),
             }
@@ -351,8 +419,17 @@ fn trial(pod: &Value, attempt: Attempt) -> Option<Trial> {
     Some(Trial::Refused(ended["message"].as_str().unwrap_or("no word").trim().to_owned()))
 }
 
-fn is_young_namespace(error: &ApiError) -> bool {
+/// The namespace's default service account is made by a controller a moment after it.
+fn is_without_account(error: &ApiError) -> bool {
     matches!(error, ApiError::Refused { code: 403, message, .. } if message.contains("service account"))
+}
+
+/// What its quota has been used for is counted by a controller a moment after it was made, and before it does not count.
+fn is_without_quota(error: &ApiError) -> bool {
+    let uncounted = |message: &str| {
+        message.contains("insufficient quota to consume") || message.contains("status unknown for quota")
+    };
+    matches!(error, ApiError::Refused { code: 403, message, .. } if uncounted(message))
 }
 
 fn describe(pod: &Value) -> String {
