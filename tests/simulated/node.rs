@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kubezt_model::action::{Action, Condition, Outcome};
+use kubezt_model::action::{Action, Condition, KernelChange, Outcome};
 use kubezt_model::desired::{DesiredNode, OnChange};
 use kubezt_model::health::{ContainerReading, ContainerState};
 use kubezt_model::node::{FileKind, FileReading, ImageReading, ProcessReading, Read, Reading, UnitReading};
@@ -60,6 +60,8 @@ pub struct Node {
     pub users: BTreeMap<String, u32>,
     pub sysctls: BTreeMap<String, String>,
     pub modules: BTreeSet<String>,
+    /// The firewall's table in the kernel.
+    pub firewall: Option<String>,
     pub images: BTreeMap<String, Digest>,
     units: BTreeMap<String, Unit>,
     pods: BTreeMap<String, Pod>,
@@ -82,6 +84,7 @@ impl Node {
             Read::Sysctl { key } => {
                 self.sysctls.get(key).map_or(Reading::Missing, |value| Reading::Text(value.clone()))
             }
+            Read::Firewall => self.firewall.clone().map_or(Reading::Missing, Reading::Text),
             Read::Module { name } if self.modules.contains(name) => Reading::Present,
             Read::Unit { name } => match self.units.get(name) {
                 Some(unit) => Reading::Unit(UnitReading {
@@ -288,6 +291,18 @@ impl Node {
                 self.need_unit(CONTAINERD)?;
                 self.images.insert(reference.clone(), *digest) != Some(*digest)
             }
+            // Every new connection gets through here, so what is provisional is confirmed at once.
+            Action::Provisional { change: KernelChange::Firewall { rules }, .. } => {
+                let changes = self.firewall != *rules;
+                self.firewall.clone_from(rules);
+                changes
+            }
+            Action::Provisional { change: KernelChange::Sysctls { values }, .. } => {
+                let before = self.sysctls.clone();
+                self.sysctls.extend(values.clone());
+                self.sysctls != before
+            }
+            Action::DisableUnit { name } => self.units.remove(name).is_some(),
             Action::LoadUnits { enable } => {
                 self.reload();
                 for name in enable {
@@ -318,6 +333,8 @@ impl Node {
                 !below.is_empty()
             }
             Action::FormEtcdMember { .. }
+            | Action::Confirm
+            | Action::Undo
             | Action::PromoteEtcdMember { .. }
             | Action::RemoveEtcdMember { .. } => return Err("that is not one node's business".to_owned()),
             Action::LoadModule { name } => self.modules.insert(name.clone()),

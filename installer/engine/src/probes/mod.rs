@@ -7,6 +7,7 @@
 //! | [`admission`] | a privileged pod |
 //! | [`at_rest`] | a Secret, read raw from etcd |
 //! | [`audit`] | the record of a call just made |
+//! | [`firewall`] | a node's ports, from a machine that is none |
 //! | [`data_path`] | pods in a namespace made a second ago, and DNS |
 
 pub mod admission;
@@ -14,6 +15,7 @@ pub mod anonymous;
 pub mod at_rest;
 pub mod audit;
 pub mod data_path;
+pub mod firewall;
 pub mod hello;
 pub mod pods;
 pub mod tls;
@@ -32,6 +34,11 @@ pub enum ProbeResult {
         wanted: String,
         /// What was seen.
         got: String,
+    },
+    /// It cannot be tried from here, and nothing is known.
+    NotApplicable {
+        /// Why.
+        reason: String,
     },
 }
 

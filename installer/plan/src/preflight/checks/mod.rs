@@ -5,6 +5,7 @@ mod addresses;
 mod cgroups;
 pub(super) mod clock;
 mod disk;
+mod firewall;
 pub(super) mod fsync;
 mod host_name;
 mod kernel;
@@ -44,11 +45,12 @@ pub struct Check {
 }
 
 /// All of them.
-pub const CHECKS: [Check; 21] = [
+pub const CHECKS: [Check; 22] = [
     access::CHECK,
     privilege::CHECK,
     operating_system::CHECK,
     kernel::CHECK,
+    firewall::CHECK,
     cgroups::CHECK,
     size::CHECK,
     disk::CHECK,
