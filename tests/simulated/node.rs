@@ -62,6 +62,8 @@ pub struct Node {
     pub modules: BTreeSet<String>,
     /// The firewall's table in the kernel.
     pub firewall: Option<String>,
+    /// What a killed run left unconfirmed.
+    pub waiting: Option<String>,
     pub images: BTreeMap<String, Digest>,
     units: BTreeMap<String, Unit>,
     pods: BTreeMap<String, Pod>,
@@ -84,6 +86,7 @@ impl Node {
             Read::Sysctl { key } => {
                 self.sysctls.get(key).map_or(Reading::Missing, |value| Reading::Text(value.clone()))
             }
+            Read::Provisional => self.waiting.clone().map_or(Reading::Missing, Reading::Text),
             Read::Firewall => self.firewall.clone().map_or(Reading::Missing, Reading::Text),
             Read::Module { name } if self.modules.contains(name) => Reading::Present,
             Read::Unit { name } => match self.units.get(name) {
@@ -293,11 +296,13 @@ impl Node {
             }
             // Every new connection gets through here, so what is provisional is confirmed at once.
             Action::Provisional { change: KernelChange::Firewall { rules }, .. } => {
+                self.waiting = None;
                 let changes = self.firewall != *rules;
                 self.firewall.clone_from(rules);
                 changes
             }
             Action::Provisional { change: KernelChange::Sysctls { values }, .. } => {
+                self.waiting = None;
                 let before = self.sysctls.clone();
                 self.sysctls.extend(values.clone());
                 self.sysctls != before
