@@ -25,7 +25,7 @@ pub fn plan_is_what_is_done(world: &World) -> Result<()> {
     world.kubezt.succeed("install", &install)?;
     let run = world.kubezt.run("plan", &["--exit-code", "--summary"])?;
     ensure!(run.code == 0, "exit code {}:\n{}", run.code, run.stdout);
-    fs_err::write(&ticket, planned.stdout.replace("nftables", "anything"))?;
+    fs_err::write(&ticket, planned.stdout.replace("kubezt.rules", "anything"))?;
     let refused = world.kubezt.run("install", &install)?;
     let said = refused.stderr.contains("it was changed after it was planned");
     ensure!(refused.code == 2 && said, "exit code {}: {}", refused.code, refused.stderr);
@@ -33,7 +33,7 @@ pub fn plan_is_what_is_done(world: &World) -> Result<()> {
 }
 
 /// A file that nobody restarts for.
-const FILE: &str = "/etc/kubezt/nftables.nft";
+const FILE: &str = "/etc/audit/rules.d/kubezt.rules";
 
 /// Makes that file differ from what is wanted.
 pub fn drift(world: &World, node: &Node) -> Result<()> {

@@ -9,6 +9,7 @@ mod baseline;
 mod certificates;
 mod converged;
 mod doctor;
+mod firewall;
 mod install;
 mod killed;
 mod operators;
@@ -44,6 +45,8 @@ const STORIES: &[(&str, Story)] = &[
     ("an_approved_plan_is_what_is_done", approved::plan_is_what_is_done),
     ("two_operators_do_not_change_a_node_at_once", operators::two_at_once),
     ("a_doctor_tells_the_cause_first", doctor::explains),
+    ("ports_of_the_cluster_are_closed_to_others", firewall::closed_to_others),
+    ("a_firewall_that_cuts_the_operator_off_is_undone", firewall::undone),
     ("nodes_are_reached_as_root_and_by_an_agent", access::root_and_agent),
     ("renewal_under_load_fails_no_request", certificates::renewal_under_load),
     ("planted_secrets_are_nowhere", secrets::nowhere),

@@ -7,7 +7,7 @@ use kubezt_model::desired::{
     AuthorityKind, BundleMember, CertificateKind, Desired, DesiredCertificate, DesiredNode,
 };
 use kubezt_model::node::FileKind;
-use kubezt_model::{Mode, NodeName, Owner};
+use kubezt_model::{Mode, NodeName, Owner, firewall};
 use kubezt_pki::{CertificateChain, CertificateInfo};
 use serde_json::Value;
 
@@ -29,6 +29,7 @@ struct NodeState {
     users: BTreeMap<String, u32>,
     sysctls: BTreeMap<String, String>,
     modules: BTreeSet<String>,
+    firewall: Option<String>,
     images: BTreeMap<String, kubezt_model::Digest>,
     /// Unit, whether it runs, whether it is enabled.
     units: Vec<(String, bool, bool)>,
@@ -103,6 +104,7 @@ fn node_state(desired: &DesiredNode, node: &Node) -> NodeState {
         users: node.users.clone(),
         sysctls: node.sysctls.clone(),
         modules: node.modules.clone(),
+        firewall: node.firewall.clone(),
         images: node.images.clone(),
         units: units.map(|unit| (unit.clone(), node.is_active(unit), node.is_enabled(unit))).collect(),
     }
@@ -127,6 +129,13 @@ pub fn faults(world: &World) -> Vec<String> {
         faults.extend(idle.map(|unit| format!("{name}: {unit} does not run or is not enabled")));
         let stale = node.stale_pods(desired);
         faults.extend(stale.iter().map(|pod| format!("{name}: pod {pod} runs with older files")));
+        let rules = desired.files.iter().find(|file| file.path == firewall::RULES);
+        if node.firewall.as_deref() != rules.map(|file| file.body.expose()) {
+            faults.push(format!("{name}: another firewall is loaded"));
+        }
+        if rules.is_none() && (node.is_active(firewall::UNIT) || node.is_enabled(firewall::UNIT)) {
+            faults.push(format!("{name}: the unit of a firewall that is switched off is left"));
+        }
         faults.extend(certificate_faults(world, desired, node));
         faults.extend(bundle_faults(world, &nodes, desired, node));
     }

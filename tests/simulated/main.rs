@@ -20,9 +20,10 @@ use kubezt_engine::nodes::NodeFailure;
 use kubezt_model::action::Action;
 use kubezt_model::desired::{Desired, DesiredNode, Sensitivity};
 use kubezt_model::node::{Facts, Read, Reading};
-use kubezt_model::plan::{Plan, StepId};
+use kubezt_model::plan::{Disruption, Operation, Plan, StepId};
 use kubezt_model::{Mode, NodeName, Owner, SecretText, yaml};
 use kubezt_plan::{Selection, Ticket};
+use node::Node;
 use proptest::prelude::*;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -447,6 +448,62 @@ fn a_unit_that_runs_with_older_files_is_noticed() {
         assert_eq!(faults(&world), [""; 0], "{path}");
     }
     assert_complete(&world, &install(&world), "after");
+}
+
+/// What could cut the operator off comes before what makes it last, and before everything that talks to other nodes.
+#[test]
+fn what_could_cut_the_operator_off_is_tried_before_it_is_written() {
+    let world = bare(cluster::desired("stig", 1));
+    let steps = plan(&world).steps;
+    for node in &world.desired().cluster.nodes {
+        let actions = |what: &str| {
+            let step = steps.iter().find(|step| step.id == StepId::on(&node.name, what)).unwrap();
+            let Operation::Node { actions } = &step.operation else { panic!("{step:?}") };
+            actions.iter().map(Action::describe).collect::<Vec<_>>()
+        };
+        for (what, tried, lasts) in [
+            ("host", "set net.ipv4.", "write /etc/sysctl.d/"),
+            ("host", "set net.ipv4.", "load /etc/sysctl.d/"),
+            ("firewall", "load the host firewall, undone after 60 s", "write /etc/kubezt/nftables.nft"),
+            ("firewall", "load the host firewall, undone after 60 s", "load unit files"),
+        ] {
+            let actions = actions(what);
+            let place = |word: &str| actions.iter().position(|action| action.starts_with(word));
+            assert!(place(tried).unwrap() < place(lasts).unwrap(), "{lasts} too early: {actions:#?}");
+        }
+        let services = steps.iter().find(|step| step.id == StepId::on(&node.name, "services")).unwrap();
+        assert!(services.needs.contains(&StepId::on(&node.name, "firewall")), "{:?}", services.needs);
+    }
+}
+
+/// A firewall that is not the wanted one is replaced, on one node at a time; one that nobody confirmed counts for nothing, nor do
+/// parameters.
+#[test]
+fn a_firewall_that_was_changed_or_not_confirmed_is_loaded_again() {
+    let start = bare(cluster::desired("stig", 1));
+    assert_complete(&start, &install(&start), "before");
+    let name = start.desired().nodes[1].node.name.clone();
+    let flushed = "table inet kubezt {\n\tchain input {\n\t}\n}\n".to_owned();
+    type Tampering = fn(&mut Node, String);
+    let cases: [(&str, Tampering, &[&str]); 3] = [
+        ("flushed", |node, flushed| node.firewall = Some(flushed), &["firewall"]),
+        ("gone", |node, _| node.firewall = None, &["firewall"]),
+        (
+            "not confirmed",
+            |node, _| node.waiting = Some("load the host firewall".to_owned()),
+            &["host", "firewall"],
+        ),
+    ];
+    for (what, tamper, expected) in cases {
+        let world = start.fork(Arc::clone(start.desired()), None);
+        tamper(lock(&world.nodes).get_mut(&name).unwrap(), flushed.clone());
+        let steps = plan(&world).steps;
+        let ids: Vec<StepId> = steps.iter().map(|step| step.id.clone()).collect();
+        let expected: Vec<StepId> = expected.iter().map(|step| StepId::on(&name, step)).collect();
+        assert_eq!(ids, expected, "{what}");
+        assert_eq!(steps.last().unwrap().interrupts, Disruption::DataPath, "{what}");
+        assert_complete(&world, &install(&world), what);
+    }
 }
 
 /// Somebody changed a file that a pod reads only when it starts, the pod was started again by whatever cause, and the

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kubezt_model::action::{Action, Condition, Outcome};
+use kubezt_model::action::{Action, Condition, KernelChange, Outcome};
 use kubezt_model::desired::{DesiredNode, OnChange};
 use kubezt_model::health::{ContainerReading, ContainerState};
 use kubezt_model::node::{FileKind, FileReading, ImageReading, ProcessReading, Read, Reading, UnitReading};
@@ -60,6 +60,10 @@ pub struct Node {
     pub users: BTreeMap<String, u32>,
     pub sysctls: BTreeMap<String, String>,
     pub modules: BTreeSet<String>,
+    /// The firewall's table in the kernel.
+    pub firewall: Option<String>,
+    /// What a killed run left unconfirmed.
+    pub waiting: Option<String>,
     pub images: BTreeMap<String, Digest>,
     units: BTreeMap<String, Unit>,
     pods: BTreeMap<String, Pod>,
@@ -82,6 +86,8 @@ impl Node {
             Read::Sysctl { key } => {
                 self.sysctls.get(key).map_or(Reading::Missing, |value| Reading::Text(value.clone()))
             }
+            Read::Provisional => self.waiting.clone().map_or(Reading::Missing, Reading::Text),
+            Read::Firewall => self.firewall.clone().map_or(Reading::Missing, Reading::Text),
             Read::Module { name } if self.modules.contains(name) => Reading::Present,
             Read::Unit { name } => match self.units.get(name) {
                 Some(unit) => Reading::Unit(UnitReading {
@@ -288,6 +294,20 @@ impl Node {
                 self.need_unit(CONTAINERD)?;
                 self.images.insert(reference.clone(), *digest) != Some(*digest)
             }
+            // Every new connection gets through here, so what is provisional is confirmed at once.
+            Action::Provisional { change: KernelChange::Firewall { rules }, .. } => {
+                self.waiting = None;
+                let changes = self.firewall != *rules;
+                self.firewall.clone_from(rules);
+                changes
+            }
+            Action::Provisional { change: KernelChange::Sysctls { values }, .. } => {
+                self.waiting = None;
+                let before = self.sysctls.clone();
+                self.sysctls.extend(values.clone());
+                self.sysctls != before
+            }
+            Action::DisableUnit { name } => self.units.remove(name).is_some(),
             Action::LoadUnits { enable } => {
                 self.reload();
                 for name in enable {
@@ -318,6 +338,8 @@ impl Node {
                 !below.is_empty()
             }
             Action::FormEtcdMember { .. }
+            | Action::Confirm
+            | Action::Undo
             | Action::PromoteEtcdMember { .. }
             | Action::RemoveEtcdMember { .. } => return Err("that is not one node's business".to_owned()),
             Action::LoadModule { name } => self.modules.insert(name.clone()),

@@ -478,6 +478,8 @@ pub enum NodeCommand {
         /// `address:port`
         address: String,
     },
+    /// Undo a change that nobody confirmed
+    Undo,
     /// Pass loopback connections on to the API servers
     Serve {
         /// Configuration file

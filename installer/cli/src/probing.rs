@@ -1,6 +1,7 @@
 //! Runs the probes that the requirements of a cluster name.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use kubezt_controls::probe::{TlsComponent, WeakTlsAttempt};
@@ -10,7 +11,9 @@ use kubezt_engine::fleet::{RemoteFleet, loopback};
 use kubezt_engine::probes::data_path::{self, DataPath};
 use kubezt_engine::probes::hello::Offer;
 use kubezt_engine::probes::pods::Ground;
-use kubezt_engine::probes::{ProbeResult as Tried, admission, anonymous, at_rest, audit, quota, tls};
+use kubezt_engine::probes::{
+    ProbeResult as Tried, admission, anonymous, at_rest, audit, firewall, quota, tls,
+};
 use kubezt_model::NodeName;
 use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, Node};
@@ -63,6 +66,7 @@ pub async fn run(context: &Context, fleet: &RemoteFleet) -> Probed {
 fn outcome(requirement: String, node: Option<NodeName>, result: Result<Tried, String>) -> ProbeOutcome {
     let result = match result {
         Ok(Tried::Held { evidence }) => ProbeResult::Held { evidence: vec![evidence] },
+        Ok(Tried::NotApplicable { reason }) => ProbeResult::NotApplicable { reason },
         Ok(Tried::Broken { wanted, got }) => ProbeResult::Broken { wanted, got },
         Err(reason) => ProbeResult::Failed { reason },
     };
@@ -111,6 +115,12 @@ impl<'a> Trial<'a> {
                 });
                 return futures::future::join_all(tries).await;
             }
+            Probe::Firewall {} => {
+                let tries = self.cluster.nodes.iter().map(async |node| {
+                    outcome(id.clone(), Some(node.name.clone()), self.closed_ports(node).await)
+                });
+                return futures::future::join_all(tries).await;
+            }
             Probe::AnonymousRequest { health } => patiently(|| self.anonymous(health)).await,
             Probe::PrivilegedPod {} => patiently(|| self.privileged_pod()).await,
             Probe::WeakNamespace {} => patiently(|| admission::weak_namespace(&self.ground)).await,
@@ -152,6 +162,17 @@ impl<'a> Trial<'a> {
             }
             WeakTlsAttempt::NoClientCertificate => tls::wants_certificate(&dial, random).await,
         }
+    }
+
+    /// This is tried from here and not through the node, where every port is open.
+    async fn closed_ports(&self, node: &Node) -> Result<Tried, String> {
+        let api = SocketAddr::new(node.address(), self.cluster.endpoint.port);
+        Ok(match firewall::source(api).await {
+            Ok(from) => firewall::closed(self.cluster, node, from, firewall::connect).await,
+            Err(error) => Tried::NotApplicable {
+                reason: format!("the operator's machine has no way to {api} ({error})"),
+            },
+        })
     }
 
     async fn anonymous(&self, health: bool) -> Result<Tried, String> {

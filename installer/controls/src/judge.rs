@@ -142,7 +142,7 @@ fn judge_requirement(
         if !is_about_system(requirement, facts) {
             continue;
         }
-        let context = NodeContext { terms, node, facts };
+        let context = NodeContext { terms, cluster, node, facts };
         let judged: Vec<Judged> =
             node_checks(requirement, node.role).map(|check| check.judge_node(&context)).collect();
         if !judged.is_empty() {
@@ -201,6 +201,7 @@ fn of_probe(result: &ProbeResult) -> Judged {
     match result {
         ProbeResult::Held { evidence } => Judged { verdict: Verdict::Pass, evidence: evidence.clone() },
         ProbeResult::Broken { wanted, got } => Judged::fail(wanted.clone(), got.clone()),
+        ProbeResult::NotApplicable { reason } => Judged::not_applicable(reason.clone()),
         ProbeResult::Failed { reason } => Judged::error(reason.clone()),
     }
 }
@@ -251,7 +252,7 @@ fn loosened_by_profile(
         .filter_map(|entry| of_setting::is_in_force(&entry.keys, &entry.value))
         .collect();
     if let Some(node) = node {
-        let context = NodeContext { terms, node, facts: evidence.facts.get(&node.name) };
+        let context = NodeContext { terms, cluster, node, facts: evidence.facts.get(&node.name) };
         let others = in_force
             .iter()
             .filter(|check| check.runs_on(node.role))

@@ -34,6 +34,8 @@ pub enum Probe {
     SecretCiphertext {},
     /// A request leaves a record in the audit log, with its bodies where the policy promises them.
     AuditRecord {},
+    /// Ports of nodes that are the cluster's own cannot be reached from the operator's machine.
+    Firewall {},
     /// A pod in a namespace made a moment ago can reach nothing, and nothing can reach it.
     DefaultDeny {},
     /// A pod resolves a Service name through the cluster's DNS.
@@ -92,6 +94,11 @@ pub enum ProbeResult {
         wanted: String,
         /// What was seen.
         got: String,
+    },
+    /// There is nothing to try here, and what it would have proved is proved by no other.
+    NotApplicable {
+        /// Why.
+        reason: String,
     },
     /// It could not be tried; never taken for an answer.
     Failed {

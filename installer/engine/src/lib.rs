@@ -8,6 +8,7 @@
 //! | [`nodes`] | connections to all nodes of a cluster |
 //! | [`preflight`] | looks at nodes before anything is changed |
 //! | [`executor`] | runs a plan; [`fleet`] performs its steps, [`gates`] are what it waits for |
+//! | `guarded` | changes that could cut the operator off: confirmed over a new connection, or undone |
 //! | [`failures`] | what failed in a run, a block a node |
 //! | [`doctor`] | looks at a cluster that is not well, and changes nothing |
 //! | [`certificates`], [`credential`] | what is issued, to nodes and to people |
@@ -23,6 +24,7 @@ pub mod executor;
 pub mod failures;
 pub mod fleet;
 pub mod gates;
+mod guarded;
 pub mod journal;
 pub mod link;
 pub mod manifests;

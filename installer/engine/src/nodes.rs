@@ -14,6 +14,7 @@ use kubezt_model::node::{Facts, Read, Reading};
 use crate::api::{Dialler, Stream};
 use crate::certificates::ApplyActions;
 use crate::executor::Sink;
+use crate::guarded::{self, Patience, Trial};
 use crate::link::session::operator_name;
 use crate::link::{
     ApplyEvent, BlobSource, Compression, LinkError, LinkStatistics, MissingBlob, NodeConnection, NodeProgram,
@@ -258,7 +259,8 @@ impl Nodes {
     }
 
     /// Applies actions on a node and reports what goes on. Where the connection is lost, the actions that were not seen to
-    /// end are done over a new one: doing one again changes nothing more.
+    /// end are done over a new one: doing one again changes nothing more. What could cut the operator off is confirmed before
+    /// anything else is done, or undone.
     ///
     /// # Errors
     /// The first action that failed, described, with its cause chain.
@@ -268,9 +270,28 @@ impl Nodes {
         actions: Vec<Action>,
         mut progress: impl FnMut(String),
     ) -> Result<Vec<Outcome>, String> {
-        if actions.is_empty() {
-            return Ok(Vec::new());
+        let mut outcomes = Vec::new();
+        let is_plain = |action: &Action| !matches!(action, Action::Provisional { .. });
+        for run in actions.chunk_by(|one, next| is_plain(one) && is_plain(next)) {
+            match run {
+                [action @ Action::Provisional { seconds, .. }] => {
+                    progress(action.describe());
+                    let trial = OnNode { reconnecting: self.reconnecting(node)?, action };
+                    let outcome = guarded::carry_out(&trial, Patience::within(*seconds)).await;
+                    outcomes.push(outcome.map_err(|why| format!("{}: {why}", action.describe()))?);
+                }
+                plain => outcomes.extend(self.apply_plainly(node, plain.to_vec(), &mut progress).await?),
+            }
         }
+        Ok(outcomes)
+    }
+
+    async fn apply_plainly(
+        &self,
+        node: &NodeName,
+        actions: Vec<Action>,
+        progress: &mut impl FnMut(String),
+    ) -> Result<Vec<Outcome>, String> {
         let described: Vec<String> = actions.iter().map(Action::describe).collect();
         let what = |index: usize| described.get(index).map_or("", String::as_str).to_owned();
         let mut losses = self.losses(node)?;
@@ -309,6 +330,35 @@ impl Nodes {
             .iter()
             .map(|(node, connection)| (node.clone(), connection.current().statistics()))
             .collect()
+    }
+}
+
+/// A change that could cut the operator off, on one node.
+struct OnNode<'a> {
+    reconnecting: &'a Reconnecting,
+    action: &'a Action,
+}
+
+impl OnNode<'_> {
+    async fn apply(connection: &NodeConnection, action: Action) -> Result<Outcome, LinkError> {
+        let outcomes = connection.link().apply(vec![action], |_| {}).await?;
+        let none = || Outcome::Failed { error: "the node did not say how it ended".to_owned() };
+        Ok(outcomes.into_iter().next().unwrap_or_else(none))
+    }
+}
+
+impl Trial for OnNode<'_> {
+    async fn begin(&self) -> Result<Outcome, LinkError> {
+        Self::apply(&self.reconnecting.current(), self.action.clone()).await
+    }
+
+    async fn confirm(&self) -> Result<Outcome, LinkError> {
+        let connection = self.reconnecting.another().await?;
+        Self::apply(&connection, Action::Confirm).await
+    }
+
+    async fn undo(&self) -> Result<Outcome, LinkError> {
+        Self::apply(&self.reconnecting.current(), Action::Undo).await
     }
 }
 

@@ -57,6 +57,12 @@ impl Reconnecting {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Makes a connection beside the one that is used, with one attempt.
+    pub async fn another(&self) -> Result<NodeConnection, LinkError> {
+        let (access, program) = (Arc::clone(&self.access), Arc::clone(&self.program));
+        NodeConnection::open(self.target.clone(), access, program, &self.operator).await
+    }
+
     /// Makes a new connection in place of one that was lost.
     async fn again(&self, lost: &Arc<NodeConnection>) -> Result<Arc<NodeConnection>, String> {
         let asked = Instant::now();
@@ -76,8 +82,7 @@ impl Reconnecting {
             if let Some(seconds) = attempts.next() {
                 tokio::time::sleep(Duration::from_secs(*seconds)).await;
             }
-            let (access, program) = (Arc::clone(&self.access), Arc::clone(&self.program));
-            match NodeConnection::open(self.target.clone(), access, program, &self.operator).await {
+            match self.another().await {
                 Ok(connection) => {
                     let connection = Arc::new(connection);
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&connection);

@@ -1,5 +1,7 @@
 //! What can be done to a node. A closed list: the executor has no other verbs.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{AuthorityKind, LeafSpec, Sensitivity};
@@ -78,6 +80,18 @@ pub enum Action {
         /// Absolute path of the file.
         path: String,
     },
+    /// Change what could cut the operator off, for a while: the node undoes it by itself after these seconds, and by a restart,
+    /// unless [`Action::Confirm`] comes over a connection that was made after it. Nothing to do where it is so already.
+    Provisional {
+        /// What.
+        change: KernelChange,
+        /// How long it waits for its confirmation, in seconds.
+        seconds: u32,
+    },
+    /// Let stay what [`Action::Provisional`] did. Whoever carries that one out sends it; no plan holds it.
+    Confirm,
+    /// Undo it at once; nothing to do where nothing waits for its confirmation.
+    Undo,
     /// Load a kernel module where it is neither loaded nor built in.
     LoadModule {
         /// Module name.
@@ -94,6 +108,11 @@ pub enum Action {
     LoadUnits {
         /// Names of units that are to start with the node.
         enable: Vec<String>,
+    },
+    /// Stop a unit, and let it not start with the node any more.
+    DisableUnit {
+        /// Unit name.
+        name: String,
     },
     /// Start a unit where it is not active.
     StartUnit {
@@ -154,6 +173,36 @@ pub enum Action {
     },
 }
 
+/// A change in the running kernel alone, through which the operator's own connection goes. Files that bring it back after a
+/// restart are written once it is confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelChange {
+    /// The host firewall's table, whole ([`crate::firewall`]).
+    Firewall {
+        /// Text for nft(8) that puts it into the place of the one that is loaded; `None` for no table.
+        rules: Option<String>,
+    },
+    /// Kernel parameters.
+    Sysctls {
+        /// Values by name.
+        values: BTreeMap<String, String>,
+    },
+}
+
+impl KernelChange {
+    /// What changes, in words.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Firewall { rules: Some(_) } => "load the host firewall".to_owned(),
+            Self::Firewall { rules: None } => "remove the host firewall".to_owned(),
+            Self::Sysctls { values } => {
+                format!("set {}", values.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
 /// The etcd cluster a new member becomes a member of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -197,9 +246,9 @@ pub enum Condition {
 
 impl Action {
     /// Whether it is part of changing a node. What only answers needs no lock, so that somebody who looks is not kept out by
-    /// somebody who works.
+    /// somebody who works; nor does a confirmation, which comes beside the connection that holds it.
     pub fn changes_node(&self) -> bool {
-        !matches!(self, Self::SignLeaf { .. })
+        !matches!(self, Self::SignLeaf { .. } | Self::Confirm)
     }
 
     /// One line for people; never holds a secret.
@@ -215,10 +264,16 @@ impl Action {
                 format!("sign {} by {}", leaf.common_name, AuthorityKind::as_str(leaf.authority))
             }
             Self::LoadSysctls { path } => format!("load {path}"),
+            Self::Provisional { change, seconds } => {
+                format!("{}, undone after {seconds} s unless a new connection confirms it", change.describe())
+            }
+            Self::Confirm => "confirm the change".to_owned(),
+            Self::Undo => "undo the change".to_owned(),
             Self::LoadModule { name } => format!("load module {name}"),
             Self::ImportImage { reference, .. } => format!("import {reference}"),
             Self::LoadUnits { enable } if enable.is_empty() => "load unit files".to_owned(),
             Self::LoadUnits { enable } => format!("load unit files, enable {}", enable.join(", ")),
+            Self::DisableUnit { name } => format!("disable {name}"),
             Self::StartUnit { name } => format!("start {name}"),
             Self::RestartUnit { name } => format!("restart {name}"),
             Self::RestartStaticPod { name, .. } => format!("restart pod {name}"),

@@ -13,6 +13,7 @@
 //! | [`schema`] | the JSON Schema of `cluster.yaml`, for editors |
 //! | [`settings`] | every hardening decision, fully resolved |
 //! | [`desired`] | the cluster and each node as they should be |
+//! | [`firewall`] | the host firewall, as it is written and as the kernel holds it |
 //! | [`node`] | what can be read from a node ([`node::Read`]) and what was seen ([`node::Facts`]) |
 //! | [`survey`] | what is looked at before a node is touched |
 //! | [`systems`] | operating systems that nodes may run |
@@ -30,6 +31,7 @@ pub mod desired;
 pub mod digest;
 pub mod event;
 pub mod finding;
+pub mod firewall;
 pub mod health;
 mod mistakes;
 pub mod names;

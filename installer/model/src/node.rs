@@ -148,6 +148,10 @@ pub enum Read {
     Containers,
     /// Memory, and what happened where it ran out.
     Memory,
+    /// The host firewall's table as the kernel holds it, in nft's words; missing where it is not loaded.
+    Firewall,
+    /// What this node will undo by itself unless it is confirmed, in words; missing where there is nothing.
+    Provisional,
     /// The member of etcd on this node, as it sees itself; missing where none was ever set up.
     EtcdStatus,
     /// What every API server says of itself, asked by this node's balancer; missing where the node has none.
@@ -170,7 +174,7 @@ pub enum Reading {
     Processes(Vec<ProcessReading>),
     /// Answer to [`Read::Unit`].
     Unit(UnitReading),
-    /// Answer to [`Read::Sysctl`], [`Read::Version`] and [`Read::Lock`].
+    /// Answer to [`Read::Sysctl`], [`Read::Version`], [`Read::Lock`], [`Read::Firewall`] and [`Read::Provisional`].
     Text(String),
     /// Answer to [`Read::PublicKey`]: the DER of the SubjectPublicKeyInfo, in base64.
     PublicKey(String),

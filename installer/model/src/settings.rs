@@ -242,7 +242,7 @@ pub struct HostSettings {
     pub modules: Vec<String>,
     /// Whether auditd rules for Kubernetes' files are written.
     pub auditd: bool,
-    /// Whether the nftables host firewall is written (it is switched on separately).
+    /// Whether a host firewall closes the cluster's own ports to everybody but its nodes.
     pub firewall: bool,
 }
 

@@ -5,7 +5,7 @@ use kubezt_model::node::Read;
 
 /// Everything planning looks at on this node, asked in one message.
 pub fn reads(desired: &DesiredNode) -> Vec<Read> {
-    let mut reads = vec![Read::Host];
+    let mut reads = vec![Read::Host, Read::Firewall, Read::Provisional];
     let file = |path: &str, text: bool| Read::File { path: path.to_owned(), text };
     reads.extend(desired.users.iter().map(|user| Read::User { name: user.name.clone() }));
     reads.extend(desired.directories.iter().map(|directory| file(&directory.path, false)));

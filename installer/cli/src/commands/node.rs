@@ -1,5 +1,7 @@
 //! `kubezt node`: what runs on the nodes.
 
+use kubezt_engine::node::NodeRoot;
+
 use crate::args::{NodeArgs, NodeCommand};
 use crate::failure::Failure;
 
@@ -9,6 +11,10 @@ pub async fn run(arguments: NodeArgs) -> Result<(), Failure> {
         NodeCommand::Link => kubezt_engine::node::serve_link::run().await.map_err(Failure::environment),
         NodeCommand::Dial { address } => {
             kubezt_engine::node::dial::run(&address).await.map_err(Failure::environment)
+        }
+        NodeCommand::Undo => {
+            let undone = kubezt_engine::node::apply::provisional::undo(&NodeRoot::host()).await;
+            undone.map(drop).map_err(Failure::environment)
         }
         NodeCommand::Serve { config } => {
             kubezt_engine::node::serve::run(&config).await.map_err(Failure::environment)

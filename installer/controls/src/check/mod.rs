@@ -11,6 +11,7 @@ pub mod content;
 pub mod duration;
 pub mod feature_gate;
 pub mod file;
+pub mod firewall;
 mod glob;
 mod judged;
 pub mod kubelet;
@@ -54,6 +55,8 @@ pub enum Check {
     FeatureGate(feature_gate::FeatureGateCheck),
     /// systemd units.
     Unit(unit::UnitCheck),
+    /// Ports that the host firewall closes.
+    Firewall(firewall::FirewallCheck),
     /// A kernel parameter.
     Sysctl(sysctl::SysctlCheck),
     /// The version a program reports.
@@ -94,6 +97,8 @@ pub struct NotApplicable {
 pub struct NodeContext<'a> {
     /// Settings and cluster facts a check may refer to.
     pub terms: &'a Terms,
+    /// The cluster as it should be.
+    pub cluster: &'a Cluster,
     /// The node.
     pub node: &'a Node,
     /// What was seen of it, if anything.
@@ -139,6 +144,7 @@ impl Check {
             Self::Content(check) => check.validate(),
             Self::FeatureGate(check) => check.validate(),
             Self::Unit(check) => check.validate(),
+            Self::Firewall(check) => check.validate(),
             Self::Version(check) => check.validate(),
             Self::Process(check) => check.validate(),
             Self::Api(check) => check.validate(),
@@ -162,6 +168,7 @@ impl Check {
             Self::File(check) => among(&check.roles, role),
             Self::Content(check) => among(&check.roles, role),
             Self::Unit(check) => among(&check.roles, role),
+            Self::Firewall(check) => among(&check.roles, role),
             Self::Sysctl(_) | Self::Version(_) => true,
             Self::Api(_) | Self::Assertion(_) | Self::Manual(_) | Self::NotApplicable(_) => false,
         }
@@ -176,6 +183,7 @@ impl Check {
             Self::Content(check) => check.reads(terms),
             Self::FeatureGate(check) => check.reads(node),
             Self::Unit(check) => check.reads(),
+            Self::Firewall(check) => check.reads(),
             Self::Sysctl(check) => check.reads(),
             Self::Version(check) => check.reads(),
             Self::Process(check) => check.reads(),
@@ -201,6 +209,7 @@ impl Check {
             Self::Content(check) => check.judge(context),
             Self::FeatureGate(check) => check.judge(context),
             Self::Unit(check) => check.judge(context),
+            Self::Firewall(check) => check.judge(context),
             Self::Sysctl(check) => check.judge(context),
             Self::Version(check) => check.judge(context),
             Self::Process(check) => check.judge(context),
@@ -253,6 +262,7 @@ pub(crate) fn describe(read: &Read) -> String {
         Read::Process { name } => format!("process {name}"),
         Read::Unit { name } => format!("unit {name}"),
         Read::Sysctl { key } => format!("kernel parameter {key}"),
+        Read::Firewall => "the host firewall".to_owned(),
         Read::Version { program, .. } => format!("version of {program}"),
         other => format!("{other:?}"),
     }

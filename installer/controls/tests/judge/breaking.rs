@@ -7,7 +7,7 @@ use kubezt_model::node::{Read, Reading};
 use serde_json::json;
 
 use crate::editing::{
-    Tamper, both, edit_arguments, edit_manifest, edit_objects, edit_text, facts, tree_mode,
+    Tamper, both, edit_arguments, edit_manifest, edit_objects, edit_text, facts, firewall, tree_mode,
 };
 use crate::{red, setup, support};
 
@@ -80,6 +80,27 @@ fn breaking_one_thing_turns_exactly_its_requirement_red() {
             facts(e, "worker1")
                 .readings
                 .insert(Read::Sysctl { key: "kernel.panic".to_owned() }, Reading::Text("0\n".to_owned()));
+        }),
+        ("firewall not loaded", &["node-firewall"], |e| firewall(e, |_| None)),
+        ("a port of the firewall open", &["node-firewall"], |e| {
+            firewall(e, |table| Some(table.replace("\t\ttcp dport 2380 drop\n", "")))
+        }),
+        ("a rule that lets in everybody", &["node-firewall"], |e| {
+            firewall(e, |table| {
+                Some(table.replace("\t\ttcp dport 2379 drop\n", "\t\taccept\n\t\ttcp dport 2379 drop\n"))
+            })
+        }),
+        ("a stranger among the nodes", &["node-firewall"], |e| {
+            firewall(e, |table| Some(table.replace("10.0.0.21", "10.0.0.21, 192.0.2.1")))
+        }),
+        ("pods at etcd", &["node-firewall"], |e| {
+            firewall(e, |table| Some(table.replace("dport 10250 accept", "dport 2379 accept")))
+        }),
+        ("a table that is switched off", &["node-firewall"], |e| {
+            firewall(e, |table| Some(table.replacen("\tset", "\tflags dormant\n\tset", 1)))
+        }),
+        ("a chain that looks elsewhere", &["node-firewall"], |e| {
+            firewall(e, |table| Some(table.replace("hook input", "hook output")))
         }),
         ("key too open", &["pki-key-mode"], |e| tree_mode(e, "cp1", "/etc/kubernetes/pki", "/a.key", 0o640)),
         ("certificate writable", &["pki-crt-mode"], |e| {

@@ -55,6 +55,15 @@ pub fn both(evidence: &mut Evidence, component: &str, from: &str, to: &str) {
     edit_manifest(evidence, component, from, to);
 }
 
+/// Changes what nft prints of the firewall of the control-plane node; `None` where the table is gone.
+pub fn firewall(evidence: &mut Evidence, change: impl Fn(&str) -> Option<String>) {
+    let readings = &mut facts(evidence, "cp1").readings;
+    let Some(Reading::Text(table)) = readings.get(&Read::Firewall) else { panic!("no firewall was read") };
+    let changed = change(table);
+    assert_ne!(changed.as_ref(), Some(table), "nothing changed");
+    readings.insert(Read::Firewall, changed.map_or(Reading::Missing, Reading::Text));
+}
+
 pub fn tree_mode(evidence: &mut Evidence, name: &str, tree: &str, file: &str, mode: u32) {
     let Some(Reading::Tree(files)) =
         facts(evidence, name).readings.get_mut(&Read::Tree { path: tree.to_owned() })

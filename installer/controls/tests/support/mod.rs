@@ -93,6 +93,22 @@ pub fn green(library: &Library, cluster: &Cluster) -> Evidence {
     }
 }
 
+/// What nft prints of the firewall of a node.
+fn table(cluster: &Cluster, control_plane: bool) -> String {
+    let nodes: Vec<String> =
+        cluster.nodes.iter().flat_map(|node| &node.addresses).map(ToString::to_string).collect();
+    let etcd = if control_plane { "\t\ttcp dport 2379 drop\n\t\ttcp dport 2380 drop\n" } else { "" };
+    format!(
+        "table inet kubezt {{\n\tset nodes4 {{\n\t\ttype ipv4_addr\n\t\telements = {{ {} }}\n\t}}\n\n\tchain input {{\n\
+         \t\ttype filter hook input priority filter; policy accept;\n\t\tiifname \"lo\" accept\n\
+         \t\tct state established,related accept\n\t\tip saddr @nodes4 accept\n\
+         \t\tip saddr {} tcp dport 10250 accept\n{etcd}\t\ttcp dport 10250 drop\n\t\ttcp dport 4240 drop\n\
+         \t\tudp dport 8472 drop\n\t\tudp dport 51871 drop\n\t}}\n}}\n",
+        nodes.join(", "),
+        cluster.networks.pods[0]
+    )
+}
+
 fn node_facts(library: &Library, cluster: &Cluster, node: &Node) -> Facts {
     let readings = reads(library, cluster, node)
         .into_iter()
@@ -120,6 +136,7 @@ fn reading(cluster: &Cluster, node: &Node, read: &Read) -> Reading {
             needs_reload: false,
         }),
         Read::Sysctl { key } => Reading::Text(cluster.settings.host.sysctls[key].clone()),
+        Read::Firewall => Reading::Text(table(cluster, node.role == Role::ControlPlane)),
         Read::Version { program, .. } => Reading::Text(match program.rsplit('/').next().unwrap() {
             "containerd" => "containerd github.com/containerd/containerd/v2 v2.3.4 abcdef".to_owned(),
             "runc" => "runc version 1.4.3\ncommit: v1.4.3-0-gabcdef\nspec: 1.3.0".to_owned(),

@@ -10,6 +10,7 @@
 //! | [`listen`], [`reach`] | listeners for a moment, and trying to reach them |
 //! | [`serve`] | balances the API on loopback |
 //! | [`root`] | where files and programs are: the host, or a folder in tests |
+//! | [`firewall`] | the host firewall's table in the kernel |
 //! | [`command`] | programs, without a shell, with a time limit |
 //! | [`accounts`] | names of users and groups |
 //! | [`lock`] | one operator at a time |
@@ -29,6 +30,7 @@ pub mod dial;
 mod error;
 pub mod etcdctl;
 pub mod files;
+pub mod firewall;
 pub mod gather;
 pub mod images;
 pub mod journal;

@@ -8,6 +8,7 @@
 //! | [`quota`] | what no quota covers, in a namespace made a second ago |
 //! | [`at_rest`] | a Secret, read raw from etcd |
 //! | [`audit`] | the record of a call just made |
+//! | [`firewall`] | a node's ports, from a machine that is none |
 //! | [`data_path`] | pods in a namespace made a second ago, and DNS |
 
 pub mod admission;
@@ -15,6 +16,7 @@ pub mod anonymous;
 pub mod at_rest;
 pub mod audit;
 pub mod data_path;
+pub mod firewall;
 pub mod hello;
 pub mod pods;
 pub mod quota;
@@ -34,6 +36,11 @@ pub enum ProbeResult {
         wanted: String,
         /// What was seen.
         got: String,
+    },
+    /// It cannot be tried from here, and nothing is known.
+    NotApplicable {
+        /// Why.
+        reason: String,
     },
 }
 

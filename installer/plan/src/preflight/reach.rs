@@ -1,10 +1,12 @@
 //! Which node tries to reach what on which other one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use kubezt_model::NodeName;
 use kubezt_model::desired::{Desired, Node};
-use kubezt_model::node::Read;
+use kubezt_model::firewall::Table;
+use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::{Endpoint, Protocol, Target};
 
 use super::Seen;
@@ -93,11 +95,28 @@ fn offers<'a>(ports: &'a [Port], to: &Place<'_>, open: Option<&BTreeSet<Endpoint
 fn target(offer: &Offer<'_>, from: &Place<'_>, to: &Place<'_>) -> Option<Target> {
     let ipv4 = offer.endpoint.address.is_ipv4();
     let family = from.node.addresses.iter().any(|address| address.is_ipv4() == ipv4);
-    (family && offer.port.is_reached_from(from.node)).then(|| Target {
+    let tried = family && offer.port.is_reached_from(from.node) && !is_shut_out(offer, from, to);
+    tried.then(|| Target {
         endpoint: offer.endpoint.clone(),
         node: offer.listens.then(|| to.name().clone()),
         bytes: bytes(&offer.endpoint, from),
     })
+}
+
+/// Whether our own firewall on a member closes this to a node that it does not know yet. The install lets that node in before it
+/// starts anything there.
+fn is_shut_out(offer: &Offer<'_>, from: &Place<'_>, to: &Place<'_>) -> bool {
+    let Some(Reading::Text(loaded)) = to.facts.reading(&Read::Firewall) else { return false };
+    let Some(table) = Table::parse(loaded) else { return false };
+    let protocol = match offer.port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    let rule = format!("{protocol} dport {} drop", offer.port.number);
+    let closes = table.blocks.values().any(|block| block.statements.contains(&rule));
+    let knows =
+        |address: &IpAddr| table.blocks.values().any(|block| block.elements.contains(&address.to_string()));
+    closes && !from.node.addresses.iter().any(knows)
 }
 
 fn endpoints(port: &Port, node: &Node) -> Vec<Endpoint> {

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kubezt_model::NodeName;
-use kubezt_model::node::Read;
+use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::{Endpoint, HolderReading, Protocol, SocketReading, Target};
 
 use super::fixture::Fixture;
@@ -93,6 +93,28 @@ fn every_pair_tries_what_listens() {
             "w1: TCP 10.0.0.11:6443 (cp1, 3000)",
             "w2: TCP 10.0.0.11:6443 (cp1, 3000)"
         ]
+    );
+}
+
+/// Members let in the nodes they know; a new one is let in by the install, and no firewall is to be blamed before.
+#[test]
+fn what_our_own_firewall_closes_to_a_node_it_does_not_know_is_not_tried() {
+    let mut fixture = Fixture::new();
+    let open = [("cp1", "10.0.0.11:6443"), ("cp1", "10.0.0.11:10250"), ("w1", "10.0.0.12:10250")];
+    let nodes = |elements: &str| {
+        Reading::Text(format!(
+            "table inet kubezt {{\n\tset nodes4 {{\n\t\telements = {{ {elements} }}\n\t}}\n\tchain input {{\n\
+             \t\ttcp dport 10250 drop\n\t}}\n}}\n"
+        ))
+    };
+    let reached = "cp1: TCP 10.0.0.12:10250 (w1, 3000)".to_owned();
+    fixture.set("w1", Read::Firewall, nodes("10.0.0.12, 10.0.0.11"));
+    assert!(tried(&fixture, &["w1", "cp1"], &open).contains(&reached));
+    fixture.set("w1", Read::Firewall, nodes("10.0.0.12"));
+    let tried = tried(&fixture, &["w1", "cp1"], &open);
+    assert!(
+        !tried.contains(&reached) && tried.contains(&"w1: TCP 10.0.0.11:6443 (cp1, 3000)".to_owned()),
+        "{tried:?}"
     );
 }
 

@@ -71,7 +71,7 @@ pub(super) fn configuration(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
     let here = |on_change: &OnChange| matches!(on_change, OnChange::Nothing | OnChange::ReadAtStart(_));
     put_files(context, &mut actions, here);
-    for path in &context.desired.absent {
+    for path in context.desired.absent.iter().filter(|path| !super::firewall::is_own(path)) {
         if context.facts.file(path).is_some() {
             actions.add(Action::RemoveFile { path: path.clone() }, "remove", path, "must not exist");
         }

@@ -1,7 +1,9 @@
 //! Accounts, directories, kernel parameters, and the components' files.
 
 use kubezt_model::Mode;
-use kubezt_model::action::Action;
+use std::collections::BTreeMap;
+
+use kubezt_model::action::{Action, KernelChange};
 use kubezt_model::desired::{ComponentFile, OnChange};
 use kubezt_model::names::Owner;
 use kubezt_model::node::{FileKind, Read, Reading};
@@ -10,7 +12,11 @@ use kubezt_model::plan::Disruption;
 use super::NodeContext;
 use super::draft::Actions;
 use super::files::put_files;
+use super::firewall::{provisional, waits_for_confirmation};
 use crate::order::Draft;
+
+/// Kernel parameters that could cut the operator off begin with this.
+const NETWORK: &str = "net.";
 
 /// Accounts, directories and kernel parameters.
 pub(super) fn host(context: &NodeContext<'_>) -> Draft {
@@ -43,19 +49,25 @@ pub(super) fn host(context: &NodeContext<'_>) -> Draft {
             actions.add(action, "load", &format!("kernel module {module}"), "neither loaded nor built in");
         }
     }
+    let waits = waits_for_confirmation(context);
+    let is_unset = |key: &String, value: &String| {
+        let seen = context.reading(&Read::Sysctl { key: key.clone() });
+        *seen != Reading::Text(value.clone()) || (waits && key.starts_with(NETWORK))
+    };
+    let unset: BTreeMap<&String, &String> =
+        context.desired.sysctls.iter().filter(|(key, value)| is_unset(key, value)).collect();
+    let network = unset.iter().filter(|(key, _)| key.starts_with(NETWORK));
+    let values: BTreeMap<String, String> =
+        network.map(|(key, value)| ((*key).clone(), (*value).clone())).collect();
+    if !values.is_empty() {
+        let keys = values.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        actions.add(provisional(KernelChange::Sysctls { values }), "set", &keys, "");
+    }
     let kernel = |on_change: &OnChange| *on_change == OnChange::LoadSysctls;
     let changed = put_files(context, &mut actions, kernel);
-    let unset: Vec<&str> = context
-        .desired
-        .sysctls
-        .iter()
-        .filter(|(key, value)| {
-            *context.reading(&Read::Sysctl { key: (*key).clone() }) != Reading::Text((*value).clone())
-        })
-        .map(|(key, _)| key.as_str())
-        .collect();
     for file in context.desired.files.iter().filter(|file| kernel(&file.on_change)) {
-        let own: Vec<&str> = unset.iter().copied().filter(|key| file.body.expose().contains(key)).collect();
+        let own: Vec<&str> =
+            unset.keys().map(|key| key.as_str()).filter(|key| file.body.expose().contains(key)).collect();
         if changed || !own.is_empty() {
             actions.add(Action::LoadSysctls { path: file.path.clone() }, "load", &file.path, own.join(", "));
         }

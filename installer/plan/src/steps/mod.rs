@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | `etcd-removal` | a control-plane node | |
 //! | `host` | every node | |
+//! | `firewall` | every node | `host`, the end of every `etcd-removal` |
 //! | `components` | every node | `host` |
-//! | `services` | every node | `components` |
+//! | `services` | every node | `components`, `firewall` |
 //! | `images` | every node | `services` |
 //! | `workload-images` | every node | `images` |
 //! | `authorities` | control-plane nodes | `host` |
@@ -27,6 +28,7 @@ mod cluster;
 mod draft;
 mod etcd;
 pub(crate) mod files;
+mod firewall;
 mod host;
 mod kubelet;
 mod services;
@@ -109,9 +111,10 @@ pub(crate) fn all(
             Some(NodeContext { desired: node, facts, assessment, control_plane: &control_plane, etcd: &etcd })
         })
         .collect();
-    let node_steps: [fn(&NodeContext<'_>) -> Draft; 13] = [
+    let node_steps: [fn(&NodeContext<'_>) -> Draft; 14] = [
         etcd::removal,
         host::host,
+        firewall::firewall,
         host::components,
         services::services,
         services::images,

@@ -2,6 +2,7 @@
 
 use kubezt_model::action::{Action, Condition};
 use kubezt_model::desired::ComponentImage;
+use kubezt_model::firewall;
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::Disruption;
 
@@ -14,10 +15,11 @@ use crate::order::Draft;
 /// Unit of the container runtime.
 const CONTAINERD: &str = "containerd.service";
 
-/// Everything that runs as a unit, but kubelet, which comes last.
+/// Everything that runs as a unit, but the firewall, which comes before, and kubelet, which comes last.
 pub(super) fn services(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
-    let units = context.desired.units.iter().filter(|unit| *unit != KUBELET);
+    let units =
+        context.desired.units.iter().filter(|unit| ![firewall::UNIT, KUBELET].contains(&unit.as_str()));
     let restarted = keep_current(context, &mut actions, units);
     let interrupts = if restarted.contains(&CONTAINERD) { Disruption::Kubelet } else { Disruption::None };
     if !actions.is_empty() && context.desired.units.iter().any(|unit| unit == CONTAINERD) {
@@ -26,7 +28,7 @@ pub(super) fn services(context: &NodeContext<'_>) -> Draft {
             timeout_seconds: 60,
         });
     }
-    let needs = vec![context.id("components")];
+    let needs = ["components", "firewall"].map(|what| context.id(what)).to_vec();
     actions.into_draft(context, "services", "Start services", needs, interrupts)
 }
 

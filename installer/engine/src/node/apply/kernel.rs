@@ -36,7 +36,11 @@ pub fn load_sysctls(root: &NodeRoot, name: &str) -> Result<Applied, NodeError> {
     Ok(Applied::changed(changed))
 }
 
-fn set(root: &NodeRoot, key: &str, wanted: &str) -> Result<bool, NodeError> {
+/// Sets one kernel parameter and reads it back; answers whether it differed.
+///
+/// # Errors
+/// [`NodeError::Sysctl`], [`NodeError::File`].
+pub(super) fn set(root: &NodeRoot, key: &str, wanted: &str) -> Result<bool, NodeError> {
     if sysctl(root, key)?.as_deref() == Some(wanted) {
         return Ok(false);
     }

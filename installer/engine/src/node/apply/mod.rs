@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod key;
 mod label;
 pub mod pod;
+pub mod provisional;
 pub mod unit;
 pub mod user;
 pub mod wait;
@@ -95,9 +96,13 @@ async fn perform(
             .await
         }
         Action::LoadSysctls { path } => blocking(root, move |root| kernel::load_sysctls(root, &path)).await,
+        Action::Provisional { change, seconds } => provisional::begin(root, &change, seconds).await,
+        Action::Confirm => provisional::confirm(root).await,
+        Action::Undo => provisional::undo(root).await,
         Action::LoadModule { name } => kernel::load_module(root, &name).await,
         Action::ImportImage { digest, reference } => image::import(root, digest, &reference).await,
         Action::LoadUnits { enable } => unit::load(root, &enable).await,
+        Action::DisableUnit { name } => unit::disable(root, &name).await,
         Action::StartUnit { name } => unit::start(root, &name).await,
         Action::RestartUnit { name } => unit::restart(root, &name).await,
         Action::RestartStaticPod { name, manifest, timeout_seconds } => {

@@ -25,6 +25,14 @@ pub async fn load(root: &NodeRoot, enable: &[String]) -> Result<Applied, NodeErr
     run(root, "systemctl", &arguments, LIMIT).await.map(|_| Applied::changed(true))
 }
 
+/// Stops a unit and lets it not start with the node any more.
+///
+/// # Errors
+/// [`NodeError`].
+pub async fn disable(root: &NodeRoot, name: &str) -> Result<Applied, NodeError> {
+    run(root, "systemctl", &["disable", "--now", "--", name], LIMIT).await.map(|_| Applied::changed(true))
+}
+
 /// Starts a unit where it is not active.
 ///
 /// # Errors

@@ -26,9 +26,10 @@ use futures::future::join_all;
 use kubezt_model::node::{Read, Reading};
 
 use super::accounts::Accounts;
+use super::apply::provisional;
 use super::blobs::BlobStore;
 use super::etcdctl::Etcdctl;
-use super::{NodeError, NodeRoot, images, lock, processes, reach, serve};
+use super::{NodeError, NodeRoot, firewall, images, lock, processes, reach, serve};
 
 /// Threads that read files side by side; most of the time goes into digests of large programs.
 const FILE_THREADS: usize = 4;
@@ -66,6 +67,9 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
             Read::Fsync { path } => fsync::read(root, path).boxed(),
             Read::EtcdMembers => members(root).boxed(),
             Read::Reach { targets } => reach::unreached(targets).map(Reading::Unreached).boxed(),
+            Read::Firewall => firewall::listing(root)
+                .map(|table| reading(table.map(|table| table.map(Reading::Text))))
+                .boxed(),
             Read::EtcdStatus => etcd_status(root).boxed(),
             Read::ApiServers => api_servers(root).boxed(),
             Read::UnitLog { name } => log::unit(root, name)
@@ -216,10 +220,12 @@ impl Context {
             | Read::Fsync { .. }
             | Read::Reach { .. }
             | Read::UnitLog { .. }
+            | Read::Firewall
             | Read::EtcdStatus
             | Read::ApiServers => return None,
             Read::Containers => containers::read(&self.root).map(|found| found.map(Reading::Containers)),
             Read::Memory => memory::read(&self.root).map(|memory| Some(Reading::Memory(memory))),
+            Read::Provisional => provisional::waiting(&self.root).map(|waiting| waiting.map(Reading::Text)),
             Read::Lock => lock::holder(&self.root).map(|holder| holder.map(Reading::Text)),
             Read::Clock => Ok(Some(Reading::Clock(jiff::Timestamp::now().as_millisecond()))),
             Read::Kernel { modules, options } => {

@@ -6,6 +6,7 @@ mod audit;
 mod cgroups;
 pub(super) mod clock;
 mod disk;
+mod firewall;
 pub(super) mod fsync;
 mod host_name;
 mod kernel;
@@ -45,11 +46,12 @@ pub struct Check {
 }
 
 /// All of them.
-pub const CHECKS: [Check; 22] = [
+pub const CHECKS: [Check; 23] = [
     access::CHECK,
     privilege::CHECK,
     operating_system::CHECK,
     kernel::CHECK,
+    firewall::CHECK,
     cgroups::CHECK,
     size::CHECK,
     disk::CHECK,
