@@ -333,7 +333,7 @@ pub fn settings() -> impl Strategy<Value = Map<String, Value>> {
             ("network.wireguard", json!(switches[3])),
             ("containerd.systemdCgroup", json!(switches[4])),
             ("containerd.restrictOomScoreAdj", json!(switches[5])),
-            ("pki.leafHours", json!(hours)),
+            ("pki.leafLifetime", json!(format!("{hours}h"))),
             ("etcd.uid", json!(uid)),
             ("encryption.provider", json!(provider)),
             ("scheduler.arguments", json!({"nasty": one})),

@@ -95,6 +95,7 @@ impl Node {
                     enabled: if unit.enabled { "enabled" } else { "disabled" }.to_owned(),
                     started: unit.at,
                     needs_reload: unit.loaded != self.definition(name),
+                    last_run: None,
                 }),
                 None => Reading::Missing,
             },
@@ -281,12 +282,12 @@ impl Node {
             }
             Action::RemoveFile { path } => self.files.remove(path).is_some(),
             Action::MakeKey { path, owner } => return self.make_key(path, owner),
-            Action::SignLeaf { authority_certificate, authority_key, leaf, public_key, hours } => {
+            Action::SignLeaf { authority_certificate, authority_key, leaf, public_key, lifetime } => {
                 let chain = CertificateChain::parse(self.text(authority_certificate)?).map_err(text)?;
                 let key = PrivateKeyPem::parse(self.text(authority_key)?).map_err(text)?;
                 let public = PublicKey::from_base64(public_key).map_err(text)?;
-                let life = std::time::Duration::from_secs(u64::from(*hours) * 3600);
-                let signed = kubezt_pki::sign_leaf(&chain, &key, leaf, &public, now, life).map_err(text)?;
+                let signed = kubezt_pki::sign_leaf(&chain, &key, leaf, &public, now, lifetime.duration())
+                    .map_err(text)?;
                 return Ok(Outcome::Unchanged { output: Some(signed.to_pem()) });
             }
             Action::LoadSysctls { path } => self.load_sysctls(path)?,
@@ -453,8 +454,10 @@ impl Node {
 
     fn bring_up(&mut self, desired: &DesiredNode, name: &str) -> Result<(), String> {
         let definition = self.definition(name).ok_or_else(|| format!("{name} has no unit file"))?;
+        // A timer starts the service of its name.
+        let started = name.strip_suffix(".timer").map(|stem| format!("{stem}.service"));
         let program = self
-            .definitions(name)
+            .definitions(started.as_deref().unwrap_or(name))
             .flat_map(|(_, file)| file.text.lines())
             .filter_map(|line| line.strip_prefix("ExecStart=")?.split_whitespace().next())
             .last()

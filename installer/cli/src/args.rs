@@ -319,7 +319,7 @@ pub struct CertsArgs {
 /// Commands of `certs`.
 #[derive(Debug, Subcommand)]
 pub enum CertsCommand {
-    /// Issue every leaf certificate anew, keeping the keys; what can reload is not restarted
+    /// Issue every leaf certificate anew, keeping the keys; what can reload is not restarted. Nodes renew theirs without it
     Renew {
         #[command(flatten)]
         passphrase: PassphraseArgs,
@@ -486,6 +486,8 @@ pub enum NodeCommand {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Renew this node's certificates that are due; a timer runs it every minute
+    Renew,
 }
 
 /// `probe`

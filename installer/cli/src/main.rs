@@ -99,7 +99,7 @@ async fn run(cli: Cli, printer: Printer) -> Result<(), Failure> {
         Command::Man(arguments) => commands::man::run(&arguments, printer),
         Command::Version => commands::version::run(printer),
         Command::Preflight(arguments) => commands::preflight::run(arguments, printer).await,
-        Command::Node(arguments) => commands::node::run(arguments).await,
+        Command::Node(arguments) => commands::node::run(arguments, printer).await,
         Command::Probe(arguments) => commands::probe::run(arguments, &printer).await,
     }
 }

@@ -130,7 +130,7 @@ spec:
 fn settings_that_cannot_work_are_refused() {
     let library = library();
     let text =
-        format!("{CLUSTER}  settings: {{podSecurity.enforce: strict, etcd.uid: 0, pki.leafHours: 0}}\n");
+        format!("{CLUSTER}  settings: {{podSecurity.enforce: strict, etcd.uid: 0, pki.leafLifetime: 14m}}\n");
     let found = errors(&library, &text, None);
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].contains("`strict` is not a level"), "{found:?}");

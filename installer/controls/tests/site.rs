@@ -36,7 +36,7 @@ settings:
   kubelet.configuration.podPidsLimit: 1024
   files.kubeletMode: \"0400\"
   apiServer.arguments.enable-admission-plugins+: [ExtendedResourceToleration]
-  pki.leafHours: 24
+  pki.leafLifetime: 24h
 ";
 
 /// Adds the profile `site.yaml` of these files.
@@ -116,12 +116,12 @@ fn what_a_site_loosens_and_excludes_is_lost_in_the_comparison() {
 
 #[test]
 fn a_chain_of_files_ends_in_a_profile_of_kubezt() {
-    let base = "name: all-of-acme\ntitle: t\nextends: cis\nsettings: {pki.leafHours: 48}\n";
-    let site = "name: acme\ntitle: t\nextends: base/acme.yaml\nsettings: {pki.leafHours: 24}\n";
+    let base = "name: all-of-acme\ntitle: t\nextends: cis\nsettings: {pki.leafLifetime: 48h}\n";
+    let site = "name: acme\ntitle: t\nextends: base/acme.yaml\nsettings: {pki.leafLifetime: 24h}\n";
     let (library, name) = added(&[("site.yaml", site), ("base/acme.yaml", base)]).unwrap();
     let lineage: Vec<&str> = library.lineage(&name).iter().map(|one| one.name.as_str()).collect();
     assert_eq!(lineage, ["baseline", "cis", "all-of-acme", "acme"]);
-    assert_eq!(resolved(&library, &name).settings.pki.leaf_hours, 24);
+    assert_eq!(resolved(&library, &name).settings.pki.leaf_lifetime.seconds(), 24 * 3600);
     assert_eq!(library.frameworks_of(&name), ["cis"]);
 }
 
@@ -201,7 +201,7 @@ fn a_setting_is_not_loosened_without_a_word() {
         "files.manifestMode: \"0400\"",
         "admission.policies+: [read-only-root]",
         "podSecurity.exemptNamespaces: []",
-        "pki.leafHours: 24",
+        "pki.leafLifetime: 24h",
     ] {
         assert!(added(&[("site.yaml", &site(as_strict))]).is_ok(), "{as_strict}");
     }
@@ -229,7 +229,7 @@ fn circles_missing_files_and_taken_names_are_told() {
     assert!(found.iter().any(|error| error.contains("did you mean `api-anonymous`")), "{found:?}");
     let found = mistakes(&[(
         "site.yaml",
-        "name: a\ntitle: t\nextends: stig\nloosen:\n  - {requirement: rbac-exec, settings: {pki.leafHours: 1}, reason: r}\n",
+        "name: a\ntitle: t\nextends: stig\nloosen:\n  - {requirement: rbac-exec, settings: {pki.leafLifetime: 1h}, reason: r}\n",
     )]);
     assert_eq!(
         found,

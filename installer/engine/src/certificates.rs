@@ -16,7 +16,6 @@ use kubezt_model::desired::{
 };
 use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::{Mode, NodeName, Owner, SecretText};
-use kubezt_pki::renewal::RenewalFraction;
 use kubezt_pki::{CertificateChain, CertificateInfo, PublicKey, RootAuthority};
 use kubezt_plan::{Assessment, Due};
 
@@ -220,7 +219,7 @@ fn intermediate_due(
         return Some("its key is missing".to_owned());
     };
     let chain = chain_at(facts, &certificate.certificate_path);
-    kubezt_pki::intermediate_needs_issue(chain.as_ref(), kind, root, &key, now, RenewalFraction::THIRD)
+    kubezt_pki::intermediate_needs_issue(chain.as_ref(), kind, root, &key, now)
         .map(|reason| reason.to_string())
         .or_else(|| files_due(facts, certificate))
 }
@@ -237,14 +236,13 @@ fn leaf_due(
         return Some("its key is missing".to_owned());
     };
     let chain = chain_at(facts, &certificate.certificate_path);
-    let mut reasons = issuers.iter().map(|issuer| {
-        kubezt_pki::needs_issue(chain.as_ref(), leaf, issuer.first(), &key, now, RenewalFraction::THIRD)
-    });
-    let Some(first) = reasons.next() else { return Some("its authority is missing".to_owned()) };
-    match first {
-        Some(reason) if reasons.all(|reason| reason.is_some()) => Some(reason.to_string()),
-        _ => files_due(facts, certificate),
+    if issuers.is_empty() {
+        return Some("its authority is missing".to_owned());
     }
+    let issuers = issuers.iter().map(CertificateChain::first);
+    kubezt_pki::needs_issue_by_any(chain.as_ref(), leaf, issuers, &key, now)
+        .map(|reason| reason.to_string())
+        .or_else(|| files_due(facts, certificate))
 }
 
 fn bundle_due(
@@ -404,7 +402,7 @@ impl Issuer<'_> {
                 authority_key,
                 leaf: leaf.clone(),
                 public_key: key.to_base64(),
-                hours: self.desired.cluster.settings.pki.leaf_hours,
+                lifetime: self.desired.cluster.settings.pki.leaf_lifetime,
             });
         }
         let Some(signing_node) = signing_node else { return Ok(Vec::new()) };

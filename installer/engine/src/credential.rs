@@ -1,10 +1,9 @@
 //! Short-lived client certificates for people and for kubezt itself. The key is made here and never stored by kubezt.
 
 use jiff::Timestamp;
-use kubezt_model::NodeName;
-use kubezt_model::SecretText;
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::desired::{AuthorityKind, Desired, LeafSpec, Usage};
+use kubezt_model::{Lifetime, NodeName, SecretText};
 
 use crate::api::Credential;
 use crate::certificates::{ApplyActions, authority_paths};
@@ -46,7 +45,7 @@ pub async fn issue(
             usage: Usage::Client,
         },
         public_key: public.to_base64(),
-        hours,
+        lifetime: Lifetime::from_seconds(u64::from(hours) * 3600),
     };
     let outcomes = nodes.apply(&node, vec![sign]).await?;
     match outcomes.into_iter().next() {

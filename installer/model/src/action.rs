@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{AuthorityKind, LeafSpec, Sensitivity};
 use crate::names::{Mode, Owner};
-use crate::{Digest, SecretText};
+use crate::{Digest, Lifetime, SecretText};
 
 /// One change on one node. Every action is idempotent and reports whether it changed anything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,8 +72,8 @@ pub enum Action {
         leaf: LeafSpec,
         /// Public key: DER of the SubjectPublicKeyInfo, in base64.
         public_key: String,
-        /// Lifetime in hours.
-        hours: u32,
+        /// Lifetime.
+        lifetime: Lifetime,
     },
     /// Set kernel parameters from a file under `/etc/sysctl.d`.
     LoadSysctls {

@@ -276,6 +276,16 @@ pub struct LeafSpec {
     pub usage: Usage,
 }
 
+/// The leaves of a node that has no authority's key, and asks for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeLeaves {
+    /// The node.
+    pub node: NodeName,
+    /// Its leaves.
+    pub leaves: Vec<LeafSpec>,
+}
+
 /// Extended key usage of a leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -379,6 +389,11 @@ pub struct DesiredNode {
 }
 
 impl DesiredNode {
+    /// Units that timers of the node start: they do their work and end, so they are not active and need not be enabled.
+    pub fn timed_units(&self) -> impl Iterator<Item = String> {
+        self.units.iter().filter_map(|unit| Some(format!("{}.service", unit.strip_suffix(".timer")?)))
+    }
+
     /// Manifests of static pods, each with the name of its pod, which is also that of its executable.
     pub fn static_pods(&self) -> impl Iterator<Item = (&RenderedFile, &str)> {
         self.files.iter().filter_map(|file| match &file.on_change {

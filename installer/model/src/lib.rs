@@ -7,6 +7,7 @@
 //! | [`names`] | node names, versions, file modes: strings that were parsed |
 //! | [`nearest`] | the valid name nearest to a mistyped one |
 //! | [`digest`] | SHA-256 content addresses |
+//! | [`lifetime`] | how long a leaf certificate lives |
 //! | [`yaml`] | the one place YAML is read (with file, line and caret) and written |
 //! | [`cluster`] | `cluster.yaml` as a person writes it |
 //! | [`artifacts`] | its part that says where components come from |
@@ -33,6 +34,7 @@ pub mod event;
 pub mod finding;
 pub mod firewall;
 pub mod health;
+pub mod lifetime;
 mod mistakes;
 pub mod names;
 pub mod nearest;
@@ -47,5 +49,6 @@ pub mod systems;
 pub mod yaml;
 
 pub use digest::Digest;
+pub use lifetime::Lifetime;
 pub use names::{Mode, NodeName, Owner};
 pub use secret::SecretText;

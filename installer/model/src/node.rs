@@ -334,6 +334,18 @@ pub struct UnitReading {
     pub started: u64,
     /// Whether systemd says the unit file changed on disk since it was loaded.
     pub needs_reload: bool,
+    /// How it ended last; `None` where it has not since the node started.
+    pub last_run: Option<LastRun>,
+}
+
+/// How a unit ended last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRun {
+    /// Whether it did what it was to do.
+    pub succeeded: bool,
+    /// When that was, in seconds before it was looked at.
+    pub seconds_ago: u64,
 }
 
 /// A container image.

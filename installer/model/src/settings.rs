@@ -227,8 +227,8 @@ pub struct PkiSettings {
     pub root_years: u16,
     /// Days an intermediate lives.
     pub intermediate_days: u32,
-    /// Hours a leaf lives.
-    pub leaf_hours: u32,
+    /// How long a leaf lives, such as `24h` or `20m`; at least a quarter of an hour. Nodes renew theirs by themselves.
+    pub leaf_lifetime: crate::Lifetime,
 }
 
 /// Kernel and host.

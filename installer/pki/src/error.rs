@@ -28,6 +28,9 @@ pub enum PkiError {
         /// What is wrong with it.
         why: String,
     },
+    /// A request for a certificate cannot be read.
+    #[error("the request for a certificate cannot be read: {0}")]
+    Request(&'static str),
     /// Key and certificate do not belong together.
     #[error(
         "the private key does not belong to the certificate `{certificate}`; put back the pair that was made together"

@@ -13,7 +13,7 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::AttributeTypeAndValue;
 
 use crate::crypto::digest;
-use crate::renewal::RenewalFraction;
+use crate::renewal::Renewal;
 use crate::{PkiError, pem};
 
 const LABEL: &str = "CERTIFICATE";
@@ -130,9 +130,10 @@ impl CertificateInfo {
         self.not_before <= now && now <= self.not_after
     }
 
-    /// Whether so little of its life is left that it should be renewed.
-    pub fn is_due(&self, now: Timestamp, fraction: RenewalFraction) -> bool {
-        fraction.is_reached(self.not_before, self.not_after, now)
+    /// When it is renewed.
+    pub fn renewal(&self) -> Renewal {
+        let [one, two, three, four, ..] = *self.fingerprint.as_bytes();
+        Renewal::of(self.not_before, self.not_after, u32::from_be_bytes([one, two, three, four]))
     }
 
     pub(crate) fn parsed(&self) -> Result<X509Certificate<'_>, PkiError> {
@@ -182,7 +183,7 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, PkiError> {
     }
 }
 
-fn text(attribute: &AttributeTypeAndValue<'_>) -> Result<String, PkiError> {
+pub(crate) fn text(attribute: &AttributeTypeAndValue<'_>) -> Result<String, PkiError> {
     attribute
         .as_str()
         .map(str::to_owned)
@@ -190,7 +191,7 @@ fn text(attribute: &AttributeTypeAndValue<'_>) -> Result<String, PkiError> {
 }
 
 /// Two common names are two identities, and programs differ in which one they take: such a certificate is refused.
-fn common_name<'a, 'b: 'a>(
+pub(crate) fn common_name<'a, 'b: 'a>(
     mut names: impl Iterator<Item = &'a AttributeTypeAndValue<'b>>,
 ) -> Result<String, PkiError> {
     let first = names.next().map(text).transpose()?.unwrap_or_default();
@@ -200,7 +201,7 @@ fn common_name<'a, 'b: 'a>(
     }
 }
 
-fn address(octets: &[u8]) -> Result<IpAddr, PkiError> {
+pub(crate) fn address(octets: &[u8]) -> Result<IpAddr, PkiError> {
     if let Ok(octets) = <[u8; 4]>::try_from(octets) {
         Ok(Ipv4Addr::from(octets).into())
     } else if let Ok(octets) = <[u8; 16]>::try_from(octets) {

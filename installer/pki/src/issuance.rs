@@ -67,18 +67,22 @@ pub(crate) fn parameters(
     organization: Option<&str>,
     validity: Validity,
 ) -> Result<CertificateParams, PkiError> {
-    let mut subject = DistinguishedName::new();
-    if let Some(organization) = organization {
-        subject.push(DnType::OrganizationName, organization);
-    }
-    subject.push(DnType::CommonName, common_name);
     let mut parameters = CertificateParams::default();
-    parameters.distinguished_name = subject;
+    parameters.distinguished_name = subject(common_name, organization);
     parameters.serial_number = Some(serial_number()?);
     parameters.not_before = date(validity.not_before)?;
     parameters.not_after = date(validity.not_after)?;
     parameters.use_authority_key_identifier_extension = true;
     Ok(parameters)
+}
+
+pub(crate) fn subject(common_name: &str, organization: Option<&str>) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    if let Some(organization) = organization {
+        subject.push(DnType::OrganizationName, organization);
+    }
+    subject.push(DnType::CommonName, common_name);
+    subject
 }
 
 /// 126 random bits, positive and always 16 octets long (RFC 5280, 4.1.2.2 allows 20).

@@ -76,7 +76,7 @@ pub(crate) const fn usage_names(usage: Usage) -> &'static [&'static str] {
     }
 }
 
-fn names(leaf: &LeafSpec) -> Result<Vec<SanType>, String> {
+pub(crate) fn names(leaf: &LeafSpec) -> Result<Vec<SanType>, String> {
     // Sets: a name asked for twice is in the certificate once, in an order that does not depend on the caller.
     let dns: BTreeSet<&str> = leaf.dns_names.iter().map(String::as_str).collect();
     let addresses: BTreeSet<IpAddr> = leaf.ip_addresses.iter().copied().collect();

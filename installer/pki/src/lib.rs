@@ -22,6 +22,7 @@
 //! | [`leaf`] | leaf certificates |
 //! | [`inspect`] | what a certificate says |
 //! | [`verify`] | whether a chain holds |
+//! | [`request`] | asking for a leaf, and what was asked for |
 //! | [`renewal`] | whether a certificate has to be issued (again), and why |
 //! | [`sealed`] | a secret under a passphrase |
 
@@ -37,6 +38,7 @@ pub mod leaf;
 mod pem;
 pub mod random;
 pub mod renewal;
+pub mod request;
 pub mod sealed;
 pub mod verify;
 
@@ -50,6 +52,7 @@ pub use key::{PrivateKeyPem, PublicKey, generate, parse_private_key_spki, spki_o
 pub use kubezt_model::desired::{AuthorityKind, LeafSpec, Usage};
 pub use leaf::sign_leaf;
 pub use random::random_bytes;
-pub use renewal::{Reason, RenewalFraction, intermediate_needs_issue, needs_issue};
+pub use renewal::{Reason, Renewal, intermediate_needs_issue, needs_issue, needs_issue_by_any};
+pub use request::{CertificateRequest, request_leaf};
 pub use sealed::{SealError, open, seal};
 pub use verify::{ChainFault, verify_chain, verify_issued_by};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kubezt_model::desired::{AuthorityKind, LeafSpec};
@@ -13,33 +14,41 @@ use crate::key::PublicKey;
 use crate::leaf::usage_names;
 use crate::verify::verify_issued_by;
 
-/// The last part of a certificate's life, in which it is renewed: `numerator / denominator`, above 0 and at most 1.
+/// When a certificate is renewed. Everybody follows one policy: whoever looks from outside finds due what the node itself would
+/// renew, at the same second.
+///
+/// It is due once a third of its life is left, or a little later: how much is drawn from its fingerprint, so that certificates that
+/// were issued together are not renewed together, and everybody who looks draws the same. It never waits until less than
+/// [`LEAST`] is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RenewalFraction {
-    numerator: u32,
-    denominator: u32,
+pub struct Renewal {
+    due: Timestamp,
 }
 
-impl RenewalFraction {
-    /// Renew once a third of life is left: a leaf of 30 days has ten days in which renewal may fail unnoticed.
-    pub const THIRD: Self = Self { numerator: 1, denominator: 3 };
+/// What is left at least when a certificate is renewed. Clients read theirs again every five minutes (client-go,
+/// `transport/cert_rotation.go`), and must find the next one while the last one is still good.
+pub const LEAST: Duration = Duration::from_secs(6 * 60);
 
-    /// A fraction; none where it is 0, above 1 or has no denominator.
-    pub const fn new(numerator: u32, denominator: u32) -> Option<Self> {
-        if numerator == 0 || numerator > denominator { None } else { Some(Self { numerator, denominator }) }
+/// A leaf of 30 days has ten days in which renewal may fail unnoticed.
+const THIRD: i64 = 3;
+
+/// The part of that third over which renewals are spread: a tenth.
+const SPREAD: i64 = 10;
+
+impl Renewal {
+    /// When a certificate with this validity is renewed; `draw` is any number that stays with the certificate.
+    pub fn of(not_before: Timestamp, not_after: Timestamp, draw: u32) -> Self {
+        let third = not_after.as_second().saturating_sub(not_before.as_second()) / THIRD;
+        // At most 2^31 for a draw times seconds of millennia: far below 2^63.
+        let wait = (third / SPREAD).saturating_mul(i64::from(draw)) / i64::from(u32::MAX);
+        let left = third.saturating_sub(wait).max(i64::try_from(LEAST.as_secs()).unwrap_or(i64::MAX));
+        let due = Timestamp::from_second(not_after.as_second().saturating_sub(left)).unwrap_or(not_before);
+        Self { due }
     }
 
-    /// Whether at most this part of the validity is left.
-    pub(crate) fn is_reached(self, not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
-        let life = i128::from(not_after.as_second()) - i128::from(not_before.as_second());
-        let left = i128::from(not_after.as_second()) - i128::from(now.as_second());
-        left * i128::from(self.denominator) <= life * i128::from(self.numerator)
-    }
-}
-
-impl Default for RenewalFraction {
-    fn default() -> Self {
-        Self::THIRD
+    /// The first moment at which it is renewed.
+    pub const fn due(self) -> Timestamp {
+        self.due
     }
 }
 
@@ -96,6 +105,13 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Whether nothing but time is the reason: the same leaf, signed again, is all that is needed.
+    pub const fn is_time(&self) -> bool {
+        matches!(self, Self::NotYetValid { .. } | Self::Expired { .. } | Self::Due { .. })
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -136,7 +152,6 @@ pub fn needs_issue(
     intermediate: &CertificateInfo,
     key: &PublicKey,
     now: Timestamp,
-    fraction: RenewalFraction,
 ) -> Option<Reason> {
     let Some(chain) = existing else { return Some(Reason::Missing) };
     let found = chain.first();
@@ -154,7 +169,27 @@ pub fn needs_issue(
                 chain.as_slice().get(1).is_some_and(|next| next.fingerprint == intermediate.fingerprint);
             (!follows || chain.len() != 2).then_some(Reason::Chain)
         })
-        .or_else(|| time(found, intermediate.not_after, now, fraction))
+        .or_else(|| time(found, intermediate.not_after, now))
+}
+
+/// As [`needs_issue`], where any of these intermediates may have signed: one of every control-plane node. Without any, the leaf
+/// is missing its authority, which is no reason to issue it.
+pub fn needs_issue_by_any<'a>(
+    existing: Option<&CertificateChain>,
+    leaf: &LeafSpec,
+    intermediates: impl IntoIterator<Item = &'a CertificateInfo>,
+    key: &PublicKey,
+    now: Timestamp,
+) -> Option<Reason> {
+    let mut first = None;
+    for intermediate in intermediates {
+        let reason = needs_issue(existing, leaf, intermediate, key, now)?;
+        // The one that signed knows best: the others only say that they did not.
+        if first.is_none() || matches!(first, Some(Reason::Issuer { .. })) {
+            first = Some(reason);
+        }
+    }
+    first
 }
 
 /// Whether an intermediate has to be signed (again) by the root, and the first reason for it. See [`needs_issue`].
@@ -164,7 +199,6 @@ pub fn intermediate_needs_issue(
     root: &CertificateInfo,
     key: &PublicKey,
     now: Timestamp,
-    fraction: RenewalFraction,
 ) -> Option<Reason> {
     let Some(chain) = existing else { return Some(Reason::Missing) };
     let found = chain.first();
@@ -180,7 +214,7 @@ pub fn intermediate_needs_issue(
     if verify_intermediate(found, kind, root).is_err() {
         return Some(Reason::Issuer { wanted: root.common_name.clone() });
     }
-    time(found, root.not_after, now, fraction)
+    time(found, root.not_after, now)
 }
 
 fn content(found: &CertificateInfo, leaf: &LeafSpec) -> Option<Reason> {
@@ -221,12 +255,7 @@ fn subject(common_name: &str, organizations: &[String]) -> String {
     text
 }
 
-fn time(
-    found: &CertificateInfo,
-    issuer_ends: Timestamp,
-    now: Timestamp,
-    fraction: RenewalFraction,
-) -> Option<Reason> {
+fn time(found: &CertificateInfo, issuer_ends: Timestamp, now: Timestamp) -> Option<Reason> {
     if now > found.not_after {
         return Some(Reason::Expired { at: found.not_after });
     }
@@ -234,15 +263,16 @@ fn time(
         return Some(Reason::NotYetValid { from: found.not_before });
     }
     let could_live_longer = found.not_after < issuer_ends;
-    (could_live_longer && found.is_due(now, fraction)).then_some(Reason::Due { ends: found.not_after })
+    (could_live_longer && now >= found.renewal().due()).then_some(Reason::Due { ends: found.not_after })
 }
 
 #[cfg(test)]
 mod tests {
     use kubezt_model::desired::Usage;
+    use proptest::prelude::*;
 
     use super::*;
-    use crate::fixtures::{Authority, DAY, HOUR, client, now, public_key, server};
+    use crate::fixtures::{Authority, DAY, client, now, public_key, server};
     use crate::{generate, issue_intermediate, new_root, spki_of};
 
     const LIFE: std::time::Duration = std::time::Duration::from_secs(720 * 3600);
@@ -254,29 +284,107 @@ mod tests {
         key: &PublicKey,
         now: Timestamp,
     ) -> Option<Reason> {
-        needs_issue(chain, leaf, authority.chain.first(), key, now, RenewalFraction::THIRD)
+        needs_issue(chain, leaf, authority.chain.first(), key, now)
     }
 
     #[test]
-    fn a_fresh_leaf_is_left_alone_until_a_third_of_its_life_is_left() {
+    fn a_fresh_leaf_is_left_alone_until_it_is_due() {
         let authority = Authority::new(AuthorityKind::Kubernetes);
         let key = public_key();
         let chain = authority.sign(&server(), &key, now(), LIFE).unwrap();
         let end = chain.first().not_after;
-        let third = (LIFE + crate::authority::BACKDATE) / 3;
+        let due = chain.first().renewal().due();
         let second = std::time::Duration::from_secs(1);
         for (time, wanted) in [
             (now(), None),
             (now() - crate::authority::BACKDATE, None),
             (now() - DAY, Some(Reason::NotYetValid { from: chain.first().not_before })),
-            (end - third - second, None),
-            (end - third, Some(Reason::Due { ends: end })),
+            (due - second, None),
+            (due, Some(Reason::Due { ends: end })),
             (end, Some(Reason::Due { ends: end })),
             (end + second, Some(Reason::Expired { at: end })),
             (end + 3000 * DAY, Some(Reason::Expired { at: end })),
         ] {
             assert_eq!(ask(Some(&chain), &server(), &authority, &key, time), wanted, "{time}");
         }
+    }
+
+    proptest! {
+        #[test]
+        fn renewal_is_never_before_a_third_is_left_and_never_after_six_minutes_are(
+            life in 15_u64 * 60..4000 * 86_400,
+            draw in any::<u32>(),
+        ) {
+            let (from, until) = (now(), now() + Duration::from_secs(life));
+            let left = until.duration_since(Renewal::of(from, until, draw).due());
+            let third = i64::try_from(life / 3).unwrap();
+            let least = i64::try_from(LEAST.as_secs()).unwrap();
+            prop_assert!(left.as_secs() >= least);
+            prop_assert!(left.as_secs() <= third.max(least));
+            // The draw delays by a tenth of the third at most.
+            prop_assert!(left.as_secs() >= third - third / 10 - 1);
+        }
+
+        #[test]
+        fn whoever_looks_every_minute_never_lets_a_leaf_expire_and_never_renews_early(
+            life in 15_u64 * 60..3 * 86_400,
+            late in 0_u64..120,
+            start in 0_u64..60,
+        ) {
+            let authority = Authority::new(AuthorityKind::Kubernetes);
+            let key = public_key();
+            let lifetime = Duration::from_secs(life);
+            let mut chain = authority.sign(&client(), &key, now(), lifetime).unwrap();
+            let mut time = now() + Duration::from_secs(start);
+            for _ in 0..4 {
+                let due = chain.first().renewal().due();
+                let minutes = (due.duration_since(time).as_secs() + 59) / 60;
+                let look = time + jiff::SignedDuration::from_mins(minutes);
+                let before = look - Duration::from_secs(60);
+                prop_assert_eq!(ask(Some(&chain), &client(), &authority, &key, before), None);
+                let reason = ask(Some(&chain), &client(), &authority, &key, look);
+                prop_assert_eq!(reason, Some(Reason::Due { ends: chain.first().not_after }));
+                // Whoever has to ask somebody gets the next one that much later.
+                time = look + Duration::from_secs(late);
+                prop_assert!(chain.first().not_after.duration_since(time).as_secs() > 60);
+                chain = authority.sign(&client(), &key, time, lifetime).unwrap();
+            }
+        }
+
+        #[test]
+        fn after_any_jump_of_the_clock_one_look_at_the_right_time_is_enough(jump in -300_i64 * 86_400..300 * 86_400) {
+            let authority = Authority::new(AuthorityKind::Kubernetes);
+            let key = public_key();
+            let lifetime = Duration::from_secs(86_400);
+            // A third of a year after the authority was made, so that the clock can be wrong in both directions.
+            let right = now() + 120 * DAY;
+            let mut chain = authority.sign(&client(), &key, right, lifetime).unwrap();
+            for time in [right + jiff::SignedDuration::from_secs(jump), right] {
+                if ask(Some(&chain), &client(), &authority, &key, time).is_some() {
+                    // Where the authority is not valid at that time either, nothing is signed, and nothing lost.
+                    chain = authority.sign(&client(), &key, time, lifetime).unwrap_or(chain);
+                }
+            }
+            prop_assert!(chain.first().is_valid_at(right));
+        }
+    }
+
+    #[test]
+    fn any_of_several_authorities_may_have_signed() {
+        let (one, other) = (Authority::new(AuthorityKind::Etcd), Authority::new(AuthorityKind::Etcd));
+        let key = public_key();
+        let leaf = LeafSpec { authority: AuthorityKind::Etcd, ..client() };
+        let chain = one.sign(&leaf, &key, now(), LIFE).unwrap();
+        let both = [other.chain.first(), one.chain.first()];
+        let ask = |authorities: &[&CertificateInfo], time| {
+            needs_issue_by_any(Some(&chain), &leaf, authorities.iter().copied(), &key, time)
+        };
+        assert_eq!(ask(&both, now()), None);
+        let late = ask(&both, chain.first().not_after).unwrap();
+        assert!(matches!(late, Reason::Due { .. }) && late.is_time(), "{late}");
+        let foreign = ask(&both[..1], now()).unwrap();
+        assert!(matches!(foreign, Reason::Issuer { .. }) && !foreign.is_time(), "{foreign}");
+        assert_eq!(ask(&[], now()), None);
     }
 
     #[test]
@@ -367,7 +475,7 @@ mod tests {
         let kind = AuthorityKind::Etcd;
         let chain = issue_intermediate(&root, kind, &key, now(), 365 * DAY).unwrap();
         let ask = |chain: Option<&CertificateChain>, kind, root: &CertificateInfo, key: &PublicKey, now| {
-            intermediate_needs_issue(chain, kind, root, key, now, RenewalFraction::THIRD)
+            intermediate_needs_issue(chain, kind, root, key, now)
         };
         assert_eq!(ask(Some(&chain), kind, root.info(), &key, now()), None);
         assert_eq!(ask(None, kind, root.info(), &key, now()), Some(Reason::Missing));
@@ -380,22 +488,12 @@ mod tests {
         assert_eq!(ask(Some(&chain), kind, root.info(), &key, now() + 240 * DAY), None);
         let end = chain.first().not_after;
         assert_eq!(
-            ask(Some(&chain), kind, root.info(), &key, now() + 250 * DAY),
+            ask(Some(&chain), kind, root.info(), &key, now() + 260 * DAY),
             Some(Reason::Due { ends: end })
         );
         assert_eq!(
             ask(Some(&chain), kind, root.info(), &key, now() + 366 * DAY),
             Some(Reason::Expired { at: end })
         );
-    }
-
-    #[test]
-    fn fractions_have_bounds() {
-        assert_eq!(RenewalFraction::new(1, 3), Some(RenewalFraction::THIRD));
-        for (numerator, denominator) in [(0, 3), (4, 3), (1, 0)] {
-            assert_eq!(RenewalFraction::new(numerator, denominator), None);
-        }
-        let always = RenewalFraction::new(1, 1).unwrap();
-        assert!(always.is_reached(now(), now() + HOUR, now()));
     }
 }

@@ -19,6 +19,7 @@ pub fn reads(desired: &DesiredNode) -> Vec<Read> {
     reads.extend(desired.sysctls.keys().map(|key| Read::Sysctl { key: key.clone() }));
     reads.extend(desired.modules.iter().map(|name| Read::Module { name: name.clone() }));
     reads.extend(desired.units.iter().map(|name| Read::Unit { name: name.clone() }));
+    reads.extend(desired.timed_units().map(|name| Read::Unit { name }));
     reads.extend(desired.static_pods().map(|(_, pod)| Read::Process { name: pod.to_owned() }));
     reads.extend(desired.images.iter().map(|image| Read::Image { reference: image.reference.clone() }));
     for key in &desired.keys {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tera::Context;
 
 use crate::header::{FileHeader, ObjectHeader};
-use crate::{Input, RenderError, Secrets, values};
+use crate::{Input, RenderError, Secrets, shape, values};
 
 /// What one rendering starts from: the variables, and the settings by dotted path.
 pub struct Ground {
@@ -34,6 +34,8 @@ impl Ground {
     pub fn of_node(input: &Input<'_>, node: &Node) -> Self {
         let mut ground = Self::of_cluster(input);
         ground.context.insert("node", &node_view(node));
+        ground.context.insert("leaves", &shape::leaves(input.cluster, node));
+        ground.context.insert("requesters", &shape::requesters(input.cluster));
         ground
     }
 

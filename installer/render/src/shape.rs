@@ -5,10 +5,13 @@
 //! | `/etc/kubernetes/pki` | as kubeadm lays it out; `authority/` holds the intermediates' keys |
 //! | `/etc/etcd/pki` | etcd's own pairs, readable by its account, outside the folder that must belong to root |
 //! | `/var/lib/kubelet/pki` | kubelet's pairs |
+//! | `/etc/kubezt/renewal` | the pair control-plane nodes answer other nodes with |
 //! | `/etc/kubezt/pki` | the balancer's pair, readable by its account |
 
 mod certificates;
 mod directories;
+
+pub(crate) use certificates::{leaves, requesters};
 
 use std::collections::BTreeMap;
 

@@ -83,10 +83,11 @@ async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
     let (nodes, failures) = connect(Reach::of(context, printer)?, program).await;
     let session =
         Session::open(context, nodes, failures, desired, std::collections::BTreeMap::new(), None).await?;
-    printer.line(&format!("{:<16} {:<52} {:<28} EXPIRES", "NODE", "CERTIFICATE", "SUBJECT"));
+    printer
+        .line(&format!("{:<16} {:<52} {:<28} {:<28} RENEWED", "NODE", "CERTIFICATE", "SUBJECT", "EXPIRES"));
     let now = jiff::Timestamp::now();
     if let Some(root) = context.state.root_certificate().map_err(Failure::environment)? {
-        row(printer, "operator", "root.crt", &root, now);
+        row(printer, "operator", "root.crt", &root, "", now);
     }
     for node in &session.desired.nodes {
         let Some(facts) = session.facts.get(&node.node.name) else { continue };
@@ -97,7 +98,19 @@ async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
                 .and_then(|text| CertificateChain::parse(text.expose()).ok());
             match chain {
                 Some(chain) => {
-                    row(printer, node.node.name.as_str(), &certificate.certificate_path, &chain, now)
+                    let from = chain.first().renewal().due().strftime("%Y-%m-%d %H:%M");
+                    let renewed = match certificate.kind {
+                        CertificateKind::Leaf(_) => format!("by the node, from {from}"),
+                        CertificateKind::Intermediate(_) => format!("by `kubezt install`, from {from}"),
+                    };
+                    row(
+                        printer,
+                        node.node.name.as_str(),
+                        &certificate.certificate_path,
+                        &chain,
+                        &renewed,
+                        now,
+                    );
                 }
                 None => printer.line(&format!(
                     "{:<16} {:<52} {:<28} missing",
@@ -111,13 +124,22 @@ async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
     if session.failures.is_empty() { Ok(()) } else { Err(Failure::findings(session.failure_text())) }
 }
 
-fn row(printer: Printer, node: &str, path: &str, chain: &CertificateChain, now: jiff::Timestamp) {
+fn row(
+    printer: Printer,
+    node: &str,
+    path: &str,
+    chain: &CertificateChain,
+    renewed: &str,
+    now: jiff::Timestamp,
+) {
     let info = chain.first();
-    let left = info.not_after.duration_since(now).as_hours();
-    let left = if left >= 48 { format!("{} days", left / 24) } else { format!("{left} hours") };
-    printer.line(&format!(
-        "{node:<16} {path:<52} {:<28} {} ({left})",
-        info.common_name,
-        info.not_after.strftime("%Y-%m-%d %H:%M")
-    ));
+    let left = info.not_after.duration_since(now).as_mins();
+    let left = match left {
+        2880.. => format!("{} days", left / 1440),
+        120.. => format!("{} hours", left / 60),
+        _ => format!("{left} minutes"),
+    };
+    let expires = format!("{} ({left})", info.not_after.strftime("%Y-%m-%d %H:%M"));
+    let line = format!("{node:<16} {path:<52} {:<28} {expires:<28} {renewed}", info.common_name);
+    printer.line(line.trim_end());
 }

@@ -83,10 +83,10 @@ fn trouble(session: &Session) -> String {
     lines.join("\nerror: ")
 }
 
-/// Units that do not run, or `running`.
+/// Units that do not run, what a timer starts and failed last, or `running`.
 fn units(session: &Session, node: &kubezt_model::desired::DesiredNode) -> String {
     let Some(facts) = session.facts.get(&node.node.name) else { return "unknown".to_owned() };
-    let down: Vec<String> = node
+    let mut down: Vec<String> = node
         .units
         .iter()
         .filter_map(|name| match facts.reading(&Read::Unit { name: name.clone() }) {
@@ -95,6 +95,12 @@ fn units(session: &Session, node: &kubezt_model::desired::DesiredNode) -> String
             _ => Some(format!("{name} missing")),
         })
         .collect();
+    down.extend(node.timed_units().filter_map(
+        |name| match facts.reading(&Read::Unit { name: name.clone() }) {
+            Some(Reading::Unit(unit)) if unit.active == "failed" => Some(format!("{name} failed")),
+            _ => None,
+        },
+    ));
     if down.is_empty() { "running".to_owned() } else { down.join(", ") }
 }
 

@@ -19,6 +19,9 @@ pub struct UnitCheck {
     /// Whether it starts with the host.
     #[serde(default)]
     pub enabled: Option<bool>,
+    /// Its last run ended well, this many seconds ago at most: for what a timer starts.
+    #[serde(default)]
+    pub succeeded_within: Option<u64>,
     /// Node roles; empty means all.
     #[serde(default)]
     pub roles: Vec<Role>,
@@ -33,8 +36,10 @@ impl UnitCheck {
     /// # Errors
     /// They do not.
     pub fn validate(&self) -> Result<(), String> {
-        if self.units.is_empty() || (self.active.is_none() && self.enabled.is_none()) {
-            return Err("a unit check needs `units`, and `active` or `enabled`".to_owned());
+        let wants_nothing =
+            self.active.is_none() && self.enabled.is_none() && self.succeeded_within.is_none();
+        if self.units.is_empty() || wants_nothing {
+            return Err("a unit check needs `units`, and `active`, `enabled` or `succeededWithin`".to_owned());
         }
         Ok(())
     }
@@ -65,6 +70,9 @@ impl UnitCheck {
         if let Some(wanted) = self.enabled {
             judged.push(decide(&seen, wanted, ["enabled", "disabled"], is_enabled));
         }
+        if let Some(seconds) = self.succeeded_within {
+            judged.push(last_run(&seen, seconds));
+        }
         Ok(Judged::all(judged))
     }
 }
@@ -76,6 +84,24 @@ fn is_active(unit: &UnitReading) -> bool {
 
 fn is_enabled(unit: &UnitReading) -> bool {
     !NOT_ENABLED.contains(&unit.enabled.as_str())
+}
+
+/// Where several units are named, one of them is enough.
+fn last_run(seen: &[(String, Option<&UnitReading>)], within: u64) -> Judged {
+    let run = |unit: &Option<&UnitReading>| unit.and_then(|unit| unit.last_run);
+    let describe = |(name, unit): &(String, Option<&UnitReading>)| match (unit, run(unit)) {
+        (None, _) => format!("{name} does not exist"),
+        (_, None) => format!("{name} never ran"),
+        (_, Some(run)) => {
+            let how = if run.succeeded { "succeeded" } else { "failed" };
+            format!("{name} {how} {} s ago", run.seconds_ago)
+        }
+    };
+    let holds =
+        seen.iter().any(|(_, unit)| run(unit).is_some_and(|run| run.succeeded && run.seconds_ago <= within));
+    let names = seen.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    let got = seen.iter().map(describe).collect::<Vec<_>>().join(", ");
+    Judged::of(holds, format!("one of {names} succeeded within {within} s"), got)
 }
 
 fn decide(

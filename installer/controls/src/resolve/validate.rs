@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use kubezt_model::NodeName;
 use kubezt_model::cluster::{ClusterFile, ClusterSpec, NodeSpec, Role};
 use kubezt_model::settings::Settings;
+use kubezt_model::{Lifetime, NodeName};
 
 use super::ResolveError;
 use crate::library::Library;
@@ -361,11 +361,14 @@ pub fn settings(settings: &Settings, source: Source<'_>, errors: &mut Vec<Resolv
             "where etcd's data is and whose it is follows from the nodes; leave it out".to_owned(),
         );
     }
-    if settings.pki.leaf_hours == 0 {
-        // Clients read their certificates again every five minutes, so minutes would be too short (client-go).
-        wrong("pki.leafHours", "a leaf must live at least one hour".to_owned());
+    let leaf = settings.pki.leaf_lifetime;
+    if leaf.seconds() < Lifetime::SHORTEST {
+        let shortest = Lifetime::from_seconds(Lifetime::SHORTEST);
+        let why =
+            format!("a leaf of {leaf} would end before everybody has read the next one; at least {shortest}");
+        wrong("pki.leafLifetime", why);
     }
-    if u64::from(settings.pki.intermediate_days) * 24 < u64::from(settings.pki.leaf_hours) * 2 {
+    if u64::from(settings.pki.intermediate_days) * 24 * 3600 < leaf.seconds() * 2 {
         wrong(
             "pki.intermediateDays",
             "an intermediate must live at least twice as long as a leaf".to_owned(),

@@ -11,7 +11,7 @@ use kubezt_controls::{
 use kubezt_model::cluster::{self, Role};
 use kubezt_model::desired::{Cluster, Node};
 use kubezt_model::node::{
-    Facts, FileKind, FileReading, HostReading, ProcessReading, Read, Reading, UnitReading,
+    Facts, FileKind, FileReading, HostReading, LastRun, ProcessReading, Read, Reading, UnitReading,
 };
 use kubezt_model::settings::Argument;
 use kubezt_model::{Mode, NodeName, Owner, SecretText};
@@ -134,6 +134,7 @@ fn reading(cluster: &Cluster, node: &Node, read: &Read) -> Reading {
             enabled: if name.starts_with("ssh") { "disabled" } else { "enabled" }.to_owned(),
             started: 0,
             needs_reload: false,
+            last_run: Some(LastRun { succeeded: true, seconds_ago: 20 }),
         }),
         Read::Sysctl { key } => Reading::Text(cluster.settings.host.sysctls[key].clone()),
         Read::Firewall => Reading::Text(table(cluster, node.role == Role::ControlPlane)),

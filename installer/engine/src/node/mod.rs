@@ -9,6 +9,7 @@
 //! | [`dial`] | forwards standard input and output to a TCP address |
 //! | [`listen`], [`reach`] | listeners for a moment, and trying to reach them |
 //! | [`serve`] | balances the API on loopback |
+//! | [`renew`] | renews the node's own certificates |
 //! | [`root`] | where files and programs are: the host, or a folder in tests |
 //! | [`firewall`] | the host firewall's table in the kernel |
 //! | [`command`] | programs, without a shell, with a time limit |
@@ -38,6 +39,7 @@ pub mod listen;
 pub mod lock;
 pub mod processes;
 pub mod reach;
+pub mod renew;
 pub mod root;
 pub mod serve;
 pub mod serve_link;

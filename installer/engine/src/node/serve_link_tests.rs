@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use kubezt_model::action::Condition;
 use kubezt_model::desired::{AuthorityKind, LeafSpec, Sensitivity, Usage};
 use kubezt_model::node::{Read, Reading};
-use kubezt_model::{Mode, Owner, SecretText};
+use kubezt_model::{Lifetime, Mode, Owner, SecretText};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
 use super::*;
@@ -267,7 +267,7 @@ async fn whoever_only_looks_is_not_kept_out_by_whoever_works() {
             usage: Usage::Client,
         },
         public_key: String::new(),
-        hours: 1,
+        lifetime: Lifetime::from_seconds(3600),
     };
     let second = node.link("second@host").await;
     let mut outcomes = Vec::new();

@@ -22,8 +22,8 @@ use evidence::Scene;
 /// What is looked at on every node, in one message.
 pub fn reads(desired: &DesiredNode) -> Vec<Read> {
     let mut reads = vec![Read::Containers, Read::Memory, Read::Lock, Read::ApiServers];
-    for unit in &desired.units {
-        reads.extend([Read::Unit { name: unit.clone() }, Read::UnitLog { name: unit.clone() }]);
+    for unit in desired.units.iter().cloned().chain(desired.timed_units()) {
+        reads.extend([Read::Unit { name: unit.clone() }, Read::UnitLog { name: unit }]);
     }
     reads.extend(rules::FOLDERS.iter().map(|(path, _)| Read::FileSystem { path: (*path).to_owned() }));
     reads.extend(desired.static_pods().map(|(_, pod)| Read::Process { name: pod.to_owned() }));

@@ -91,6 +91,7 @@ impl Fixture {
             enabled: "enabled".to_owned(),
             started: 0,
             needs_reload: false,
+            last_run: None,
         });
         self.set(node, Read::Unit { name: unit.to_owned() }, stopped);
     }
@@ -225,6 +226,7 @@ fn sound(node: &DesiredNode, read: &Read) -> Reading {
             enabled: "enabled".to_owned(),
             started: 1,
             needs_reload: false,
+            last_run: None,
         }),
         Read::UnitLog { name } => Reading::Lines(vec![format!("{name} speaks")]),
         Read::Containers => {

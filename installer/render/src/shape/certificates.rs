@@ -12,7 +12,7 @@ use kubezt_model::Owner;
 use kubezt_model::cluster::Role;
 use kubezt_model::desired::{
     AuthorityKind, BundleMember, CertificateKind, Cluster, DesiredBundle, DesiredCertificate, LeafSpec, Node,
-    OnChange, Usage,
+    NodeLeaves, OnChange, Usage,
 };
 
 use super::{ETCD, KUBEZT};
@@ -22,6 +22,7 @@ const SCHEDULER_PKI: &str = "/etc/kubernetes/pki/scheduler";
 const ETCD_PKI: &str = "/etc/etcd/pki";
 const KUBELET_PKI: &str = "/var/lib/kubelet/pki";
 const BALANCER_PKI: &str = "/etc/kubezt/pki";
+const RENEWAL_PKI: &str = "/etc/kubezt/renewal";
 
 /// Certificates of a node: authorities first, then leaves.
 pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
@@ -56,6 +57,10 @@ pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
             // In a folder of its own: the scheduler's pod sees that and no other key.
             root(SCHEDULER_PKI, "scheduler", client_leaf(kubernetes, "system:kube-scheduler", &[])),
         ]);
+        // Who answers other nodes that ask for their leaves; see manifests/rbac/renewal.yaml.tera.
+        let answering =
+            client_leaf(kubernetes, &format!("kubezt:renewal:{}", node.name), &["kubezt:renewal"]);
+        certificates.push(root(RENEWAL_PKI, "client", answering));
         certificates.extend(
             ["server", "peer"]
                 .map(|name| make(ETCD_PKI, name, owner(ETCD), CertificateKind::Leaf(etcd_leaf(node)))),
@@ -75,6 +80,27 @@ pub fn certificates(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
     let asking = client_leaf(AuthorityKind::Kubernetes, &format!("kubezt:balancer:{}", node.name), &[]);
     certificates.push(make(BALANCER_PKI, "balancer", owner(KUBEZT), CertificateKind::Leaf(asking)));
     certificates
+}
+
+/// Leaves of a node, as it renews them itself.
+pub fn leaves(cluster: &Cluster, node: &Node) -> Vec<DesiredCertificate> {
+    let is_leaf = |certificate: &DesiredCertificate| matches!(certificate.kind, CertificateKind::Leaf(_));
+    certificates(cluster, node).into_iter().filter(is_leaf).collect()
+}
+
+/// What nodes without an authority's key may ask for.
+pub fn requesters(cluster: &Cluster) -> Vec<NodeLeaves> {
+    let workers = cluster.nodes.iter().filter(|node| node.role == Role::Worker);
+    let specification = |certificate: DesiredCertificate| match certificate.kind {
+        CertificateKind::Leaf(leaf) => Some(leaf),
+        CertificateKind::Intermediate(_) => None,
+    };
+    workers
+        .map(|node| NodeLeaves {
+            node: node.name.clone(),
+            leaves: certificates(cluster, node).into_iter().filter_map(specification).collect(),
+        })
+        .collect()
 }
 
 fn client_leaf(authority: AuthorityKind, common_name: &str, organizations: &[&str]) -> LeafSpec {

@@ -25,7 +25,7 @@ const EVERYWHERE: [(&str, u32); 14] = [
     ("/var/lib/kubezt", 0o700),
 ];
 
-const CONTROL_PLANE: [(&str, u32); 9] = [
+const CONTROL_PLANE: [(&str, u32); 10] = [
     ("/etc/etcd", 0o755),
     ("/etc/kubernetes/admission", 0o700),
     ("/etc/kubernetes/audit", 0o700),
@@ -35,6 +35,7 @@ const CONTROL_PLANE: [(&str, u32); 9] = [
     ("/etc/kubernetes/pki/authority", 0o700),
     ("/etc/kubernetes/pki/etcd", 0o700),
     ("/etc/kubernetes/pki/scheduler", 0o700),
+    ("/etc/kubezt/renewal", 0o700),
 ];
 
 const OF_ETCD: [(&str, u32); 2] = [("/etc/etcd/pki", 0o700), ("/var/lib/etcd", 0o700)];

@@ -1,10 +1,9 @@
 //! Keys that are made on the node and never leave it, and certificates that are signed where the signer's key lives.
 
 use std::path::Path;
-use std::time::Duration;
 
 use kubezt_model::desired::LeafSpec;
-use kubezt_model::{Mode, Owner};
+use kubezt_model::{Lifetime, Mode, Owner};
 use kubezt_pki::{CertificateChain, PrivateKeyPem, PublicKey};
 use zeroize::Zeroizing;
 
@@ -49,18 +48,35 @@ pub fn sign(
     authority_key: &str,
     leaf: &LeafSpec,
     public_key: &str,
-    hours: u32,
+    lifetime: Lifetime,
 ) -> Result<Applied, NodeError> {
+    let key = PublicKey::from_base64(public_key)
+        .map_err(|error| NodeError::Sign { name: leaf.common_name.clone(), source: Box::new(error) })?;
+    let now = jiff::Timestamp::now();
+    let chain = sign_at(root, authority_certificate, authority_key, leaf, &key, lifetime, now)?;
+    Ok(Applied { changed: false, output: Some(chain) })
+}
+
+/// As [`sign`], at a time that was looked up; answers with the chain in PEM.
+///
+/// # Errors
+/// [`NodeError`].
+pub fn sign_at(
+    root: &NodeRoot,
+    authority_certificate: &str,
+    authority_key: &str,
+    leaf: &LeafSpec,
+    public_key: &PublicKey,
+    lifetime: Lifetime,
+    now: jiff::Timestamp,
+) -> Result<String, NodeError> {
     let certificate_path = root.path(authority_certificate)?;
     let key_path = root.path(authority_key)?;
     let chain = CertificateChain::parse(&required(&certificate_path)?).map_err(pki(&certificate_path))?;
     let key = PrivateKeyPem::parse(&required(&key_path)?).map_err(pki(&key_path))?;
-    let sign = |error| NodeError::Sign { name: leaf.common_name.clone(), source: Box::new(error) };
-    let subject_key = PublicKey::from_base64(public_key).map_err(sign)?;
-    let lifetime = Duration::from_secs(u64::from(hours) * 3600);
-    let signed = kubezt_pki::sign_leaf(&chain, &key, leaf, &subject_key, jiff::Timestamp::now(), lifetime)
-        .map_err(sign)?;
-    Ok(Applied { changed: false, output: Some(signed.to_pem()) })
+    kubezt_pki::sign_leaf(&chain, &key, leaf, public_key, now, lifetime.duration())
+        .map(|signed| signed.to_pem())
+        .map_err(|error| NodeError::Sign { name: leaf.common_name.clone(), source: Box::new(error) })
 }
 
 fn required(path: &Path) -> Result<Zeroizing<String>, NodeError> {

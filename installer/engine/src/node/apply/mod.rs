@@ -89,9 +89,9 @@ async fn perform(
         }
         Action::RemoveFile { path } => blocking(root, move |root| file::remove(root, &path)).await,
         Action::MakeKey { path, owner } => blocking(root, move |root| key::make(root, &path, &owner)).await,
-        Action::SignLeaf { authority_certificate, authority_key, leaf, public_key, hours } => {
+        Action::SignLeaf { authority_certificate, authority_key, leaf, public_key, lifetime } => {
             blocking(root, move |root| {
-                key::sign(root, &authority_certificate, &authority_key, &leaf, &public_key, hours)
+                key::sign(root, &authority_certificate, &authority_key, &leaf, &public_key, lifetime)
             })
             .await
         }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kubezt_model::node::UnitReading;
+use kubezt_model::node::{LastRun, UnitReading};
 
 use crate::node::command::run;
 use crate::node::{NodeError, NodeRoot, processes};
 
 const LIMIT: Duration = Duration::from_secs(30);
-const PROPERTIES: &str =
-    "--property=LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestampMonotonic,NeedDaemonReload";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,UnitFileState,MainPID,ActiveEnterTimestampMonotonic,\
+                          InactiveEnterTimestampMonotonic,Result,NeedDaemonReload";
 
 /// The units of these names; one that systemd does not know is left out.
 ///
@@ -23,7 +23,7 @@ pub async fn read(root: &NodeRoot, names: &[String]) -> Result<BTreeMap<String, 
     let mut arguments = vec!["show", PROPERTIES, "--"];
     arguments.extend(names.iter().map(String::as_str));
     let output = run(root, "systemctl", &arguments, LIMIT).await?;
-    let blocks: Vec<Option<UnitReading>> = parse(root, &output.stdout);
+    let blocks: Vec<Option<UnitReading>> = parse(root, &output.stdout, now());
     if blocks.len() != names.len() {
         return Err(NodeError::Command {
             command: "systemctl show".to_owned(),
@@ -34,13 +34,19 @@ pub async fn read(root: &NodeRoot, names: &[String]) -> Result<BTreeMap<String, 
     Ok(names.iter().cloned().zip(blocks).filter_map(|(name, unit)| Some((name, unit?))).collect())
 }
 
-/// One block of `Key=value` lines a unit, in the order asked, separated by blank lines.
-fn parse(root: &NodeRoot, text: &str) -> Vec<Option<UnitReading>> {
-    let blocks = text.split("\n\n").map(str::trim).filter(|block| !block.is_empty());
-    blocks.map(|block| unit(root, block)).collect()
+/// Microseconds on the clock systemd writes such times by.
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
 }
 
-fn unit(root: &NodeRoot, block: &str) -> Option<UnitReading> {
+/// One block of `Key=value` lines a unit, in the order asked, separated by blank lines.
+fn parse(root: &NodeRoot, text: &str, now: u64) -> Vec<Option<UnitReading>> {
+    let blocks = text.split("\n\n").map(str::trim).filter(|block| !block.is_empty());
+    blocks.map(|block| unit(root, block, now)).collect()
+}
+
+fn unit(root: &NodeRoot, block: &str, now: u64) -> Option<UnitReading> {
     let property = |key: &str| {
         block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or("").to_owned()
     };
@@ -50,7 +56,14 @@ fn unit(root: &NodeRoot, block: &str) -> Option<UnitReading> {
         let process = property("MainPID").parse().ok().and_then(|pid| processes::start_of(root, pid));
         let entered =
             || property("ActiveEnterTimestampMonotonic").parse().ok().filter(|_| active == "active");
+        // Microseconds; 0 where it never ended. While it runs again, the result is not known yet, and is that of success.
+        let ended: u64 = property("InactiveEnterTimestampMonotonic").parse().unwrap_or(0);
+        let last_run = (ended > 0).then(|| LastRun {
+            succeeded: property("Result") == "success",
+            seconds_ago: now.saturating_sub(ended) / 1_000_000,
+        });
         UnitReading {
+            last_run,
             started: process.or_else(entered).unwrap_or(0),
             active,
             enabled: property("UnitFileState"),
@@ -69,12 +82,13 @@ mod tests {
                     ActiveEnterTimestampMonotonic=180000\nNeedDaemonReload=yes\n\n\
                     LoadState=not-found\nActiveState=inactive\nUnitFileState=\n\n\
                     LoadState=loaded\nActiveState=active\nMainPID=0\nActiveEnterTimestampMonotonic=5\n\n\
-                    LoadState=loaded\nActiveState=inactive\nMainPID=0\nActiveEnterTimestampMonotonic=5\n";
+                    LoadState=loaded\nActiveState=inactive\nMainPID=0\nActiveEnterTimestampMonotonic=5\n\
+                    InactiveEnterTimestampMonotonic=7000000\nResult=exit-code\n";
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("proc/7")).unwrap();
         std::fs::write(root.path().join("proc/7/stat"), format!("7 (a) S {} 17", ["0"; 18].join(" ")))
             .unwrap();
-        let units = parse(&NodeRoot::at(root.path()), text);
+        let units = parse(&NodeRoot::at(root.path()), text, 9_500_000);
         assert_eq!(units.len(), 4);
         assert_eq!(
             units[0],
@@ -82,11 +96,14 @@ mod tests {
                 active: "active".into(),
                 enabled: "enabled".into(),
                 started: 170_000,
-                needs_reload: true
+                needs_reload: true,
+                last_run: None,
             })
         );
         assert_eq!(units[1], None);
         let started = |unit: &Option<UnitReading>| unit.as_ref().map(|unit| unit.started);
         assert_eq!([started(&units[2]), started(&units[3])], [Some(5), Some(0)]);
+        let ended = units[3].as_ref().unwrap().last_run;
+        assert_eq!(ended, Some(LastRun { succeeded: false, seconds_ago: 2 }));
     }
 }

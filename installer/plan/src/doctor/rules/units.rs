@@ -29,6 +29,21 @@ pub(super) fn others(scene: &Scene<'_>) -> Vec<Sign> {
     signs(scene, |unit| ![RUNTIME, KUBELET, NODE_SERVICE].contains(&unit))
 }
 
+/// What timers start, where its last run failed.
+pub(super) fn timed(scene: &Scene<'_>) -> Vec<Sign> {
+    let failed = |place: Place<'_>| {
+        let units = place.desired.timed_units().filter(move |unit| {
+            let read = Read::Unit { name: unit.clone() };
+            matches!(place.reading(&read), Some(Reading::Unit(seen)) if seen.active == "failed")
+        });
+        let sign = move |unit: String| {
+            Sign::error([place.name()], format!("{unit} failed when it ran last")).saying(place.log(&unit))
+        };
+        units.map(sign).collect::<Vec<_>>()
+    };
+    scene.places().flat_map(failed).collect()
+}
+
 /// Units among the chosen ones that do not run.
 fn signs(scene: &Scene<'_>, chosen: impl Fn(&str) -> bool) -> Vec<Sign> {
     let mut signs = Vec::new();
