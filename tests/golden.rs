@@ -133,6 +133,10 @@ fn lay_out(folder: &Path, system: &serde_json::Value) {
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text.as_str().unwrap()).unwrap();
     }
+    for (path, target) in system["links"].as_object().into_iter().flatten() {
+        fs_err::os::unix::fs::symlink(target.as_str().unwrap(), folder.join(path.trim_start_matches('/')))
+            .unwrap();
+    }
 }
 
 fn update(folder: &Path, files: &BTreeMap<String, String>) {

@@ -4,6 +4,7 @@
 //! answers come back in one.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -237,6 +238,9 @@ pub struct HostReading {
     /// Words of `ID_LIKE` of os-release: what it is built from, the nearest first.
     #[serde(default)]
     pub os_like: Vec<String>,
+    /// Name servers of /etc/resolv.conf, which kubelet gives to pods that ask for none of the cluster's.
+    #[serde(default)]
+    pub name_servers: Vec<IpAddr>,
     /// Kernel release.
     pub kernel: String,
     /// Machine architecture, such as `x86_64`.

@@ -206,6 +206,7 @@ fn host(node: &Node) -> HostReading {
         os_id: "debian".to_owned(),
         os_version: "12".to_owned(),
         os_like: Vec::new(),
+        name_servers: Vec::new(),
         kernel: "6.1.0-18-amd64".to_owned(),
         architecture: "x86_64".to_owned(),
         hostname: node.name.to_string(),

@@ -1,5 +1,7 @@
 //! The host itself: system, kernel, identity, size, clock.
 
+use std::net::IpAddr;
+
 use kubezt_model::node::HostReading;
 
 use super::kernel;
@@ -15,6 +17,7 @@ pub fn read(root: &NodeRoot) -> HostReading {
         os_id: os_field(&os_release, "ID"),
         os_version: os_field(&os_release, "VERSION_ID"),
         os_like: os_field(&os_release, "ID_LIKE").split_whitespace().map(ToOwned::to_owned).collect(),
+        name_servers: name_servers(&line("/etc/resolv.conf")),
         kernel: line("/proc/sys/kernel/osrelease"),
         architecture: names.machine().to_string_lossy().into_owned(),
         hostname: line("/proc/sys/kernel/hostname"),
@@ -43,6 +46,16 @@ fn os_field(text: &str, key: &str) -> String {
         .unwrap_or_default()
 }
 
+/// The servers of resolv.conf(5); one with a scope, such as `fe80::1%eth0`, without it.
+fn name_servers(text: &str) -> Vec<IpAddr> {
+    text.lines()
+        .filter_map(|line| {
+            line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.split('%').next()
+        })
+        .filter_map(|address| address.parse().ok())
+        .collect()
+}
+
 /// A field of /proc/meminfo in bytes; the file's unit is KiB although it says kB.
 fn kibibytes(text: &str, key: &str) -> u64 {
     text.lines()
@@ -69,6 +82,11 @@ mod tests {
     fn files_of_the_system_are_read_as_they_are_written() {
         let os = "NAME=\"Debian\"\nVERSION_ID=\"12\"\nID=debian\n";
         assert_eq!((os_field(os, "ID").as_str(), os_field(os, "VERSION_ID").as_str()), ("debian", "12"));
+        let servers = "# nameserver 192.0.2.1\nsearch .\nnameserver 127.0.0.53\nnameserver\tfe80::1%eth0\n";
+        assert_eq!(
+            name_servers(servers).iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["127.0.0.53", "fe80::1"]
+        );
         assert_eq!(kibibytes("MemFree: 1 kB\nMemTotal:       2048 kB\n", "MemTotal"), 2 << 20);
         assert_eq!(swap_of("Filename Type Size Used Priority\n/dev/sda2 partition 1024 0 -2\n"), 1 << 20);
         assert_eq!(swap_of(""), 0);

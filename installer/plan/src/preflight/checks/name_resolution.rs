@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use kubezt_model::desired::{Cluster, Desired, DesiredNode, Node};
+use kubezt_model::desired::{Cluster, Node};
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::NameReading;
 
 use super::operating_system::of;
-use super::{Check, Place, Remark, Scene, Severity, kubelet, list};
+use super::{Check, Place, Remark, Scene, Severity, host, kubelet, list};
 
 /// Where a node's own list of name servers is, which kubelet gives to pods that want no others.
 const RESOLVER: &str = "/etc/resolv.conf";
@@ -15,15 +15,7 @@ const RESOLVER: &str = "/etc/resolv.conf";
 const RESOLVER_FIELD: &str = "resolvConf";
 
 pub(super) const CHECK: Check =
-    Check { id: "name-resolution", title: "Names lead where they should", reads, judge };
-
-fn reads(_: &Desired, _: &DesiredNode) -> Vec<Read> {
-    vec![Read::Host, resolver()]
-}
-
-fn resolver() -> Read {
-    Read::File { path: RESOLVER.to_owned(), text: true }
-}
+    Check { id: "name-resolution", title: "Names lead where they should", reads: host, judge };
 
 /// Asked where an answer may be waited for.
 pub(in super::super) fn measures(cluster: &Cluster, node: &Node) -> Vec<Read> {
@@ -42,11 +34,7 @@ fn judge(scene: &Scene<'_>) -> Vec<Remark> {
 
 /// A name server on the node's loopback is another one in each pod, where nobody listens.
 fn stub(scene: &Scene<'_>, place: &Place<'_>) -> Option<Remark> {
-    let Reading::File(file) = place.facts.reading(&resolver())? else { return None };
-    let servers = file.text.as_ref()?.expose().lines().filter_map(|line| {
-        line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.parse::<IpAddr>().ok()
-    });
-    let stub = servers.into_iter().find(IpAddr::is_loopback)?;
+    let stub = place.host()?.name_servers.iter().find(|server| server.is_loopback())?;
     if kubelet(scene.cluster(), place.node).contains_key(RESOLVER_FIELD) {
         return None;
     }
@@ -129,10 +117,7 @@ fn clash(cluster: &Cluster) -> Option<Remark> {
 
 #[cfg(test)]
 mod tests {
-    use kubezt_model::SecretText;
-    use kubezt_model::node::{FileKind, FileReading};
-
-    use super::super::super::fixture::{Fixture, entry};
+    use super::super::super::fixture::Fixture;
     use super::*;
 
     fn set(fixture: &mut Fixture, name: &str, answer: NameReading) {
@@ -187,15 +172,9 @@ mod tests {
     #[test]
     fn a_name_server_that_only_the_node_reaches_is_told() {
         let mut fixture = Fixture::new();
-        let list = |text: &str| {
-            Reading::File(FileReading {
-                text: Some(SecretText::new(text.to_owned())),
-                ..entry(RESOLVER, FileKind::File)
-            })
-        };
-        fixture.set("w1", resolver(), list("# nameserver 127.0.0.1\nnameserver 10.0.0.2\n"));
+        fixture.host("w1").name_servers = vec!["10.0.0.2".parse().unwrap()];
         fixture.assert_none("name-resolution");
-        fixture.set("w1", resolver(), list("nameserver 127.0.0.53\noptions edns0 trust-ad\n"));
+        fixture.host("w1").name_servers = vec!["127.0.0.53".parse().unwrap()];
         fixture.assert_one("name-resolution", "warning", &["w1"], "names 127.0.0.53");
         fixture.host("w1").os_id = "ubuntu".to_owned();
         fixture.host("w1").os_version = "24.04".to_owned();
