@@ -1,54 +1,25 @@
 //! Renewal while the cluster is used.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use kubezt_tests::load::{Load, Made};
 
 use crate::World;
 
 /// Every leaf is issued anew while requests, exec and logs are called: every new call succeeds, nothing restarts.
 pub fn renewal_under_load(world: &World) -> Result<()> {
-    world.kubeconfig()?;
-    let coredns = world.kubectl("-n kube-system get pods -l k8s-app=kube-dns --field-selector=status.phase=Running -o jsonpath={.items[0].metadata.name}",
-    )?;
-    let agent = world.kubectl("-n kube-system get pods -l k8s-app=cilium --field-selector=status.phase=Running -o jsonpath={.items[0].metadata.name}",
-    )?;
-    let calls = [
-        "get --raw /readyz".to_owned(),
-        "get nodes -o name".to_owned(),
-        format!("-n kube-system logs {} --tail=1", coredns.trim()),
-        format!("-n kube-system exec {} -c cilium-agent -- /bin/true", agent.trim()),
-    ];
     let before = world.lab.process_starts()?;
     let old = SERVERS.iter().map(|server| served(world, server)).collect::<Result<Vec<_>>>()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let callers: Vec<_> = calls
-        .into_iter()
-        .map(|call| {
-            let (world, stop) = (world.clone(), Arc::clone(&stop));
-            thread::spawn(move || -> Result<(String, Vec<Instant>)> {
-                let mut begun = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    begun.push(Instant::now());
-                    world.kubectl(&call).with_context(|| format!("call {}", begun.len()))?;
-                }
-                Ok((call, begun))
-            })
-        })
-        .collect();
+    let load = Load::start(world, Duration::ZERO)?;
     let started = Instant::now();
     let run = world.kubezt.run("certs", &["renew"]);
     let ended = Instant::now();
     let taken_up = run.is_ok().then(|| taken_up(world, &old));
     // Whatever reads its files again only now and then does so while calls go on.
     thread::sleep(Duration::from_secs(5));
-    stop.store(true, Ordering::Relaxed);
-    for caller in callers {
-        let Ok(result) = caller.join() else { bail!("a caller panicked") };
-        let (call, begun) = result?;
+    for Made { call, begun } in load.end()? {
         let during = begun.iter().filter(|begun| (started..ended).contains(*begun)).count();
         let after = begun.iter().filter(|begun| **begun > ended).count();
         ensure!(

@@ -4,6 +4,7 @@
 
 mod killed;
 mod profiles;
+mod renewal;
 mod state;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use kubezt_tests::stories::{self, Story};
 /// The stories, in order.
 const STORIES: &[(&str, Story)] = &[
     ("an_install_killed_at_twenty_points_ends_as_an_unbroken_one", killed::everywhere),
+    ("leaves_of_twenty_minutes_are_lived_through_twice", renewal::twice),
     ("one_install_takes_the_cluster_from_profile_to_profile", profiles::switching),
 ];
 

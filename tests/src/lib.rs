@@ -5,6 +5,7 @@
 
 pub mod kubezt;
 pub mod lab;
+pub mod load;
 pub mod stories;
 pub mod tamper;
 
