@@ -3,7 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kubezt_engine::node::renew::{CONFIGURATION, Configuration, SIGNER};
+use kubezt_model::desired::{CertificateKind, LeafSpec};
+use kubezt_pki::request::{api_usages, request_leaf};
+use kubezt_pki::{CertificateChain, PrivateKeyPem, generate, parse_private_key_spki, sign_leaf};
+use kubezt_tests::Node;
 use kubezt_tests::load::{Load, Made};
 
 use crate::World;
@@ -32,6 +39,88 @@ pub fn renewal_under_load(world: &World) -> Result<()> {
     taken_up.unwrap_or(Ok(()))?;
     let after = world.lab.process_starts()?;
     ensure!(before == after, "processes differ:\n{before}\n{after}");
+    Ok(())
+}
+
+/// Leaves that are nearly over are replaced by the nodes themselves: by the control plane its own, by a worker with what the control
+/// plane signs for it. Nothing restarts, the plan is empty, and what is not the worker's own is denied.
+pub fn renewed_by_the_node(world: &World) -> Result<()> {
+    let (control_plane, worker) = (world.lab.control_plane(), world.lab.worker());
+    let before = world.lab.process_starts()?;
+    let own = aged(world, control_plane, "/etc/kubernetes/pki/apiserver.crt")?;
+    let asked = aged(world, worker, "/var/lib/kubelet/pki/kubelet.crt")?;
+    let run = "systemctl start kubezt-renew.service";
+    let deadline = Instant::now() + PATIENCE;
+    // Asking, answering and taking up are three runs; the timer may make some of them meanwhile.
+    while [(control_plane, &own), (worker, &asked)].iter().any(|(node, aged)| !aged.is_replaced(world, node))
+    {
+        ensure!(Instant::now() < deadline, "leaves are not renewed within {} s", PATIENCE.as_secs());
+        for node in [worker, control_plane, worker] {
+            world.lab.shell(node, run)?;
+        }
+        world.kubectl("get --raw /readyz")?;
+    }
+    denied(world, &asked.leaf)?;
+    let after = world.lab.process_starts()?;
+    ensure!(before == after, "processes differ:\n{before}\n{after}");
+    let run = world.kubezt.run("plan", &["--exit-code"])?;
+    ensure!(run.code == 0, "exit code {}:\n{}", run.code, run.stdout);
+    Ok(())
+}
+
+/// A leaf that was replaced by one of which ten minutes are left.
+struct Aged {
+    path: String,
+    text: String,
+    leaf: LeafSpec,
+}
+
+impl Aged {
+    fn is_replaced(&self, world: &World, node: &Node) -> bool {
+        let found = world.lab.shell(node, &format!("cat {}", self.path));
+        found.is_ok_and(|found| found.trim() != self.text.trim())
+    }
+}
+
+/// Replaces a leaf by the same with an hour's life, of which fifty minutes are over.
+fn aged(world: &World, node: &Node, path: &str) -> Result<Aged> {
+    let authority = "/etc/kubernetes/pki/authority/kubernetes";
+    let read = |node: &Node, path: &str| world.lab.shell(node, &format!("cat {path}"));
+    let configuration: Configuration = serde_json::from_str(&read(node, CONFIGURATION)?)?;
+    let wanted = configuration.leaves.into_iter().find(|leaf| leaf.certificate_path == path);
+    let wanted = wanted.with_context(|| format!("{} renews no {path}", node.name))?;
+    let CertificateKind::Leaf(leaf) = wanted.kind else { bail!("{path} is no leaf") };
+    let issuer = CertificateChain::parse(&read(world.lab.control_plane(), &format!("{authority}.crt"))?)?;
+    let issuer_key = PrivateKeyPem::parse(&read(world.lab.control_plane(), &format!("{authority}.key"))?)?;
+    let key = parse_private_key_spki(&read(node, &wanted.key_path)?)?;
+    let hour = Duration::from_secs(3600);
+    let begun = jiff::Timestamp::now() - hour * 5 / 6;
+    let text = sign_leaf(&issuer, &issuer_key, &leaf, &key, begun, hour)?.to_pem();
+    world.lab.shell_with_input(node, &format!("cat > {path}"), &text)?;
+    Ok(Aged { path: path.to_owned(), text, leaf })
+}
+
+/// A worker that asks for the name of the API in its own certificate does not get it.
+fn denied(world: &World, leaf: &LeafSpec) -> Result<()> {
+    let (control_plane, worker) = (world.lab.control_plane(), world.lab.worker());
+    let mut leaf = leaf.clone();
+    leaf.dns_names.push("kubernetes.default.svc".to_owned());
+    let request = serde_json::json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"name": "more-than-its-own"},
+        "spec": {
+            "request": STANDARD.encode(request_leaf(&generate()?, &leaf)?),
+            "signerName": SIGNER,
+            "usages": api_usages(leaf.usage),
+        },
+    });
+    let create = "/usr/local/bin/kubectl --kubeconfig /etc/kubernetes/kubelet.conf create -f -";
+    world.lab.shell_with_input(worker, create, &request.to_string())?;
+    world.lab.shell(control_plane, "systemctl start kubezt-renew.service")?;
+    let status = world.kubectl("get csr more-than-its-own -o jsonpath={.status}")?;
+    ensure!(status.contains("Denied") && status.contains("has no leaf"), "{status}");
+    ensure!(!status.contains("\"certificate\":"), "{status}");
+    world.kubectl("delete csr more-than-its-own")?;
     Ok(())
 }
 

@@ -49,6 +49,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_firewall_that_cuts_the_operator_off_is_undone", firewall::undone),
     ("nodes_are_reached_as_root_and_by_an_agent", access::root_and_agent),
     ("renewal_under_load_fails_no_request", certificates::renewal_under_load),
+    ("leaves_are_renewed_by_the_node", certificates::renewed_by_the_node),
     ("planted_secrets_are_nowhere", secrets::nowhere),
     ("tamperings_turn_their_requirement_red_and_install_green", tampering::red_and_green),
     ("a_server_that_read_a_wrong_file_is_restarted", tampering::read_at_start),

@@ -1,15 +1,23 @@
 //! One thing broken on a node or in the API.
 
 use kubezt_controls::report::table;
-use kubezt_controls::{ProbeResult, judge};
+use kubezt_controls::{Evidence, ProbeResult, judge};
 use kubezt_model::finding::Verdict;
-use kubezt_model::node::{Read, Reading};
+use kubezt_model::node::{LastRun, Read, Reading};
 use serde_json::json;
 
 use crate::editing::{
     Tamper, both, edit_arguments, edit_manifest, edit_objects, edit_text, facts, firewall, tree_mode,
 };
 use crate::{red, setup, support};
+
+fn renewal(evidence: &mut Evidence, ended: Option<LastRun>) {
+    let read = Read::Unit { name: "kubezt-renew.service".to_owned() };
+    let Some(Reading::Unit(unit)) = facts(evidence, "worker1").readings.get_mut(&read) else {
+        panic!("nobody looks at {read:?}")
+    };
+    unit.last_run = ended;
+}
 
 #[test]
 fn breaking_one_thing_turns_exactly_its_requirement_red() {
@@ -102,6 +110,13 @@ fn breaking_one_thing_turns_exactly_its_requirement_red() {
         ("a chain that looks elsewhere", &["node-firewall"], |e| {
             firewall(e, |table| Some(table.replace("hook input", "hook output")))
         }),
+        ("renewal fails", &["pki-renewal"], |e| {
+            renewal(e, Some(LastRun { succeeded: false, seconds_ago: 9 }))
+        }),
+        ("renewal is long ago", &["pki-renewal"], |e| {
+            renewal(e, Some(LastRun { succeeded: true, seconds_ago: 301 }))
+        }),
+        ("renewal never ran", &["pki-renewal"], |e| renewal(e, None)),
         ("key too open", &["pki-key-mode"], |e| tree_mode(e, "cp1", "/etc/kubernetes/pki", "/a.key", 0o640)),
         ("certificate writable", &["pki-crt-mode"], |e| {
             tree_mode(e, "cp1", "/etc/kubernetes/pki", "/a.crt", 0o664)

@@ -184,9 +184,15 @@ fn desired_node(node: &Node) -> DesiredNode {
         files: if node.role == Role::ControlPlane { PODS.map(file).to_vec() } else { Vec::new() },
         sysctls: BTreeMap::new(),
         modules: Vec::new(),
-        units: ["containerd.service", "kubelet.service", "kubezt-node.service", "kubezt-cilium.service"]
-            .map(str::to_owned)
-            .to_vec(),
+        units: [
+            "containerd.service",
+            "kubelet.service",
+            "kubezt-node.service",
+            "kubezt-cilium.service",
+            "kubezt-renew.timer",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         images: Vec::new(),
         keys: Vec::new(),
         certificates: vec![DesiredCertificate {
@@ -408,6 +414,20 @@ fn a_unit_that_does_not_run_says_why_and_explains_its_node() {
     fixture.stop_unit("w1", "kubezt-node.service");
     fixture.set("w1", Read::Unit { name: "kubezt-cilium.service".to_owned() }, Reading::Missing);
     fixture.assert_found(&[("node-service", &["w1"], None), ("unit", &["w1"], None)]);
+}
+
+#[test]
+fn a_renewal_that_failed_is_told_with_what_it_said_and_follows_from_a_lost_balancer() {
+    let mut fixture = Fixture::new();
+    fixture.stop_unit("w1", "kubezt-renew.service");
+    let found = fixture.assert_found(&[("renewal", &["w1"], None)]);
+    assert_eq!(found[0].what, "kubezt-renew.service failed when it ran last");
+    assert_eq!(found[0].said, ["kubezt-renew.service speaks"]);
+    fixture.stop_unit("w1", "kubezt-node.service");
+    fixture.assert_found(&[("node-service", &["w1"], None), ("renewal", &["w1"], Some("node-service"))]);
+    let mut fixture = Fixture::new();
+    fixture.stop_unit("w1", "kubezt-renew.timer");
+    fixture.assert_found(&[("unit", &["w1"], None)]);
 }
 
 #[test]
