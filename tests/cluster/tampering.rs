@@ -173,10 +173,14 @@ const FIRST: &[Tampering] = &[
         red: &["ns-security-labels", "ns-security-labels/probe"],
     },
     Tampering {
-        // What is left denies as well, as long as the plug-in enforces always.
+        // Allows what does not exist. Without the policy kubelets would not reach pods any more.
         kind: "api, of a custom resource",
         place: Place::ControlPlane,
-        how: How::Api("delete ciliumclusterwidenetworkpolicy kubezt-default-deny", None),
+        how: How::Api(
+            "patch ciliumclusterwidenetworkpolicy kubezt-default-deny --type=merge \
+               --patch='{\"spec\": {\"ingress\": [{\"fromEndpoints\": [{\"matchLabels\": {\"nobody\": \"here\"}}]}]}}'",
+            None,
+        ),
         red: &["ns-network-defaults"],
     },
     Tampering {

@@ -140,12 +140,12 @@ fn mistakes_are_told_with_place_and_nearest_name() {
     );
     let errors = broken("profiles/stig.yaml", "instead: api-audit-content", "instead: api-audit-contents");
     assert!(
-        errors[0].contains("stig.yaml:7") && errors[0].contains("did you mean `api-audit-content`"),
+        errors[0].contains("stig.yaml:10") && errors[0].contains("did you mean `api-audit-content`"),
         "{errors:?}"
     );
-    let errors = broken("profiles/requirements/node.yaml", "os: [debian-13]", "os: [debian-31]");
+    let errors = broken("profiles/requirements/node.yaml", "os: [debian-13]", "os: [debian-113]");
     assert!(
-        errors[0].contains("there is no operating system `debian-31`; did you mean `debian-13`?"),
+        errors[0].contains("there is no operating system `debian-113`; did you mean `debian-13`?"),
         "{errors:?}"
     );
     let errors = broken("profiles/cis.yaml", "frameworks: [cis]", "frameworks: [csi]");
