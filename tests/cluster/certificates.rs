@@ -46,6 +46,7 @@ pub fn renewal_under_load(world: &World) -> Result<()> {
 /// plane signs for it. Nothing restarts, the plan is empty, and what is not the worker's own is denied.
 pub fn renewed_by_the_node(world: &World) -> Result<()> {
     let (control_plane, worker) = (world.lab.control_plane(), world.lab.worker());
+    world.kubeconfig()?;
     let before = world.lab.process_starts()?;
     let own = aged(world, control_plane, "/etc/kubernetes/pki/apiserver.crt")?;
     let asked = aged(world, worker, "/var/lib/kubelet/pki/kubelet.crt")?;
@@ -68,7 +69,7 @@ pub fn renewed_by_the_node(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// A leaf that was replaced by one of which ten minutes are left.
+/// A leaf that is due.
 struct Aged {
     path: String,
     text: String,
@@ -82,7 +83,10 @@ impl Aged {
     }
 }
 
-/// Replaces a leaf by the same with an hour's life, of which fifty minutes are over.
+/// Less is left of it than a leaf may ever have when it is renewed.
+const NEARLY_OVER: Duration = Duration::from_secs(5 * 60);
+
+/// Replaces a leaf by one that is due.
 fn aged(world: &World, node: &Node, path: &str) -> Result<Aged> {
     let authority = "/etc/kubernetes/pki/authority/kubernetes";
     let read = |node: &Node, path: &str| world.lab.shell(node, &format!("cat {path}"));
@@ -93,9 +97,7 @@ fn aged(world: &World, node: &Node, path: &str) -> Result<Aged> {
     let issuer = CertificateChain::parse(&read(world.lab.control_plane(), &format!("{authority}.crt"))?)?;
     let issuer_key = PrivateKeyPem::parse(&read(world.lab.control_plane(), &format!("{authority}.key"))?)?;
     let key = parse_private_key_spki(&read(node, &wanted.key_path)?)?;
-    let hour = Duration::from_secs(3600);
-    let begun = jiff::Timestamp::now() - hour * 5 / 6;
-    let text = sign_leaf(&issuer, &issuer_key, &leaf, &key, begun, hour)?.to_pem();
+    let text = sign_leaf(&issuer, &issuer_key, &leaf, &key, jiff::Timestamp::now(), NEARLY_OVER)?.to_pem();
     world.lab.shell_with_input(node, &format!("cat > {path}"), &text)?;
     Ok(Aged { path: path.to_owned(), text, leaf })
 }
