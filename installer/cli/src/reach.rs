@@ -339,12 +339,17 @@ spec:
     - {name: w1, role: worker, addresses: [10.0.0.12], ssh: {address: worker, port: 2299, user: own, proxyJump: []}}
 ";
 
+    /// The public half, which a file may hold where an agent holds the other one.
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ nobody\n";
+
     /// How the nodes are reached with this `ssh:` in the cluster file and this ssh_config.
     fn reach(ssh: &str, config: &str) -> Result<Vec<Target>, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let file = folder.path().join("cluster.yaml");
         fs_err::write(&file, format!("{HEAD}  ssh: {{config: ssh_config, {ssh}}}\n")).unwrap();
         fs_err::write(folder.path().join("ssh_config"), config).unwrap();
+        fs_err::write(folder.path().join("key"), KEY).unwrap();
         let context =
             Context::load(&ClusterArgs { file, profile: None }).map_err(|error| error.to_string())?;
         let reach = Reach::of(&context, Printer).map_err(|error| error.to_string())?;

@@ -112,6 +112,8 @@ impl<'a> Walk<'a> {
             let name = key.value.as_str();
             match (known.and_then(|known| known.get(name)), &schema["additionalProperties"]) {
                 (Some(schema), _) => self.value(schema, value),
+                // One that is not told need not be put into words.
+                (None, Value::Bool(false)) if self.found.len() >= MOST => self.more += 1,
                 (None, Value::Bool(false)) => {
                     let expected: Vec<String> = names().map(|name| format!("`{name}`")).collect();
                     let expected = expected.join(", ");
