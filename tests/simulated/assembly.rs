@@ -20,7 +20,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::load(texts("profil
 static TEMPLATES: LazyLock<Templates> = LazyLock::new(|| Templates::load(texts("templates")).unwrap());
 
 /// A key of 32 bytes in base64 that protects nothing.
-const PLANTED_KEY: &str = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=";
+pub const PLANTED_KEY: &str = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=";
 
 /// Component, path on nodes.
 const COMPONENTS: [(&str, &str); 6] = [

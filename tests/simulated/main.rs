@@ -7,6 +7,7 @@ mod cluster;
 mod end_state;
 mod etcd;
 mod fleet;
+mod lint;
 mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ fn run(world: &Arc<World>) -> (Outcome, Vec<(StepId, usize)>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (facts, assessment) = world.look();
     let plan = kubezt_plan::plan(world.desired(), &facts, &assessment);
+    assert_eq!(lint::lint(world.desired(), &plan), [""; 0]);
     let fleet = world.fleet(&facts);
     let going = executor::run(&plan, Arc::clone(&fleet), Arc::new(|_| {}), CancellationToken::new());
     let outcome = runtime.block_on(going);
@@ -65,6 +67,7 @@ fn an_install_converges_and_a_second_one_does_nothing() {
     for profile in cluster::PROFILES {
         let world = bare(cluster::desired(profile, 2));
         let due = plan(&world);
+        assert_eq!(lint::told(&due, assembly::PLANTED_KEY), [""; 0], "{profile}");
         let ticket = Ticket::of(&due, &Selection::default(), true);
         let ticket = Ticket::parse(&serde_json::to_string(&ticket).unwrap()).unwrap();
         assert_eq!(ticket.exceeded_by(&due, true), Vec::<String>::new(), "{profile}");
@@ -324,6 +327,51 @@ fn a_worker_that_fails_or_dies_stops_no_other_one() {
     }
 }
 
+/// Every run above and below is of a plan that the linter finds nothing in; here are plans that it has to find something in.
+#[test]
+fn the_linter_finds_what_it_looks_for() {
+    let before = bare(cluster::highly_available("stig", 1));
+    let first = plan(&before);
+    assert_complete(&before, &install(&before), "before");
+    let after = before.fork(cluster::highly_available("nsa", 1), None);
+    let change = plan(&after);
+    let found = |desired: &Desired, plan: &Plan, edit: &dyn Fn(&mut Plan)| {
+        let mut edited = plan.clone();
+        edit(&mut edited);
+        lint::lint(desired, &edited).join("\n")
+    };
+    let actions = |step: &mut kubezt_model::plan::Step, edit: &dyn Fn(&mut Vec<Action>)| {
+        if let kubezt_model::plan::Operation::Node { actions } = &mut step.operation {
+            edit(actions);
+        }
+    };
+    let each = |plan: &mut Plan, edit: &dyn Fn(&mut Vec<Action>)| {
+        plan.steps.iter_mut().for_each(|step| actions(step, edit))
+    };
+    let waits = |action: &Action| !matches!(action, Action::Wait { .. } | Action::RestartStaticPod { .. });
+    let alien = || Action::RemoveFile { path: "/etc/passwd".to_owned() };
+    let of_first = |edit: &dyn Fn(&mut Plan)| found(before.desired(), &first, edit);
+    let of_change = |edit: &dyn Fn(&mut Plan)| found(after.desired(), &change, edit);
+    assert_eq!((of_first(&|_| {}), of_change(&|_| {})), (String::new(), String::new()));
+    for (part, said) in [
+        ("comes later", of_first(&|plan| plan.steps.reverse())),
+        ("does not exist", of_first(&|plan| drop(plan.steps.remove(0)))),
+        ("two steps are named", of_first(&|plan| plan.steps.push(plan.steps[0].clone()))),
+        ("after the start of what reads it", of_first(&|plan| each(plan, &|actions| actions.reverse()))),
+        ("does not wait for it", of_change(&|plan| each(plan, &|actions| actions.retain(waits)))),
+        ("which is not kubezt's", of_change(&|plan| each(plan, &|actions| actions.push(alien())))),
+        (
+            "is said to interrupt nothing",
+            of_change(&|plan| {
+                plan.steps.iter_mut().for_each(|step| step.interrupts = kubezt_model::plan::Disruption::None);
+            }),
+        ),
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(lint::told(&first, "kubelet.service").len(), 3, "what is no secret is told everywhere");
+}
+
 #[test]
 fn a_unit_that_does_not_start_is_heard() {
     let start = bare(cluster::desired("stig", 1));
@@ -552,6 +600,7 @@ proptest! {
         let desired = cluster::resolve(&spec).unwrap();
         prop_assert_eq!(&desired, &cluster::resolve(&spec).unwrap());
         let world = bare(desired);
+        prop_assert_eq!(lint::told(&plan(&world), assembly::PLANTED_KEY), [""; 0]);
         assert_complete(&world, &install(&world), "at first");
         let changed = cluster::resolve(&spec.with(settings)).unwrap();
         let world = world.fork(changed, None);

@@ -13,7 +13,7 @@ use kubezt_plan::Selection;
 #[derive(Debug, Parser)]
 #[command(name = "kubezt", version, about, max_term_width = 110, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 done or compliant, 1 findings or failed nodes, 2 usage or bad input, \
-3 environment, 4 partial and resumable, 5 the plan has changes (plan --exit-code), 70 bug")]
+3 environment, 4 partial and resumable, 5 the plan has changes (plan --exit-code), 70 bug, 130 broken off")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -84,6 +84,19 @@ pub fn outline(context: &Context) -> Result<Desired, Failure> {
     rendered(context, &no_key())
 }
 
+/// The same with every set of objects, of which the network plug-in's, that Helm would render, is empty: what steps there are.
+pub fn sketch(context: &Context) -> Result<Desired, Failure> {
+    let mut desired = outline(context)?;
+    let templates = context::templates()?;
+    let images = catalogue()?.image_names(ARCHITECTURE);
+    let secrets = Secrets { encryption_key: no_key() };
+    let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };
+    desired.manifests = kubezt_render::render_manifests(&templates, &input).map_err(Failure::usage)?;
+    let empty = |name: &str| ManifestSet { name: name.to_owned(), objects: Vec::new(), absent: Vec::new() };
+    desired.manifests.extend([context.cluster.cni.name.as_str(), NODE_OBJECTS].map(empty));
+    Ok(desired)
+}
+
 /// The files of every node; nothing has to be obtained for them.
 pub fn rendered(context: &Context, encryption_key: &SecretText) -> Result<Desired, Failure> {
     let templates = context::templates()?;

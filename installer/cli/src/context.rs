@@ -1,10 +1,8 @@
 //! What most commands start from: the cluster file resolved under its profile, and the operator's state.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fs_err as fs;
 use kubezt_artifacts::Origin;
 use kubezt_controls::library::is_file;
 use kubezt_controls::{Library, resolve};
@@ -18,8 +16,10 @@ use zeroize::Zeroizing;
 use crate::args::{ClusterArgs, PassphraseArgs};
 use crate::embedded;
 use crate::failure::Failure;
+use crate::files;
 use crate::printer::Printer;
 use crate::prompt;
+use crate::supported;
 
 /// A passphrase has at least this many bytes: PBKDF2 modules validated under FIPS 140 want 14.
 const SHORTEST_PASSPHRASE: usize = 14;
@@ -30,6 +30,8 @@ pub struct Context {
     pub library: Library,
     /// The file as written.
     pub file: ClusterFile,
+    /// Its name and text, for errors.
+    source: (String, String),
     /// Its folder: relative paths in it start here.
     pub folder: PathBuf,
     /// The resolved cluster.
@@ -44,13 +46,13 @@ impl Context {
     /// Reads and resolves the cluster file.
     pub fn load(arguments: &ClusterArgs) -> Result<Arc<Self>, Failure> {
         let name = arguments.file.display().to_string();
-        let text = match fs::read_to_string(&arguments.file) {
+        let text = match files::read_text(&arguments.file, files::DOCUMENT) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Failure::usage(format!("there is no cluster file at `{name}`"))
                     .hint("write one with `kubezt init` (the README shows a small example), or name one with `-f FILE`"));
             }
-            Err(error) => return Err(Failure::environment(error)),
+            Err(error) => return Err(Failure::usage(error)),
         };
         let file = cluster::parse(&name, &text).map_err(|errors| Failure::usage(all(&errors)))?;
         let folder = folder_of(&arguments.file);
@@ -58,25 +60,38 @@ impl Context {
         let profile = match (&arguments.profile, &file.spec.profile) {
             (Some(reference), _) => Some(profile(&mut library, reference, "--profile")?),
             (None, Some(reference)) if is_file(reference) => {
-                let place = kubezt_controls::place_of_profile(&name, &text, reference);
+                let place = kubezt_controls::place_of(&name, &text, "profile", reference);
                 let path = folder.join(reference).to_string_lossy().into_owned();
                 Some(profile(&mut library, &path, &place)?)
             }
             // Resolving reads it from the file, and knows the line of a wrong one.
             _ => None,
         };
-        let cluster = resolve(&library, &file, &text, &name, profile.as_deref())
-            .map_err(|errors| Failure::usage(all(&errors)))?;
-        let state = State::beside(&arguments.file).map_err(Failure::environment)?;
+        let resolved = resolve(&library, &file, &text, &name, profile.as_deref());
+        let mut problems = supported::problems(&file.spec, &name, &text)?;
+        let cluster = match resolved {
+            Ok(cluster) if problems.is_empty() => cluster,
+            resolved => {
+                problems.extend(resolved.err().iter().flatten().map(ToString::to_string));
+                return Err(Failure::usage(all(&problems)));
+            }
+        };
+        let state = State::beside(&arguments.file);
         let origin =
             Origin::new(&file.spec.artifacts, &|text| path_from(&folder, text)).map_err(Failure::usage)?;
-        Ok(Arc::new(Self { library, file, folder, cluster, state, origin }))
+        let source = (name, text);
+        Ok(Arc::new(Self { library, file, source, folder, cluster, state, origin }))
     }
 
     /// Fingerprint of the cluster's root; `None` before the first install.
     pub fn root_fingerprint(&self) -> Result<Option<Digest>, Failure> {
         let root = self.state.root_certificate().map_err(Failure::environment)?;
         Ok(root.map(|root| root.first().fingerprint))
+    }
+
+    /// File and line at which the cluster file has this word below this key.
+    pub fn place(&self, key: &str, word: &str) -> String {
+        kubezt_controls::place_of(&self.source.0, &self.source.1, key, word)
     }
 
     /// A path of the cluster file: `~/` is the home folder, a relative path starts at the file.
@@ -89,13 +104,19 @@ impl Context {
         if self.state.has_secrets() {
             return self.state.open(passphrase).map_err(Failure::usage);
         }
-        if passphrase.len() < SHORTEST_PASSPHRASE {
-            return Err(Failure::usage(format!(
-                "the passphrase is too short: the root key of the cluster needs at least {SHORTEST_PASSPHRASE} characters"
-            )));
-        }
+        self.is_long_enough(passphrase)?;
         let Secrets { root, encryption_key } = self.new_secrets()?;
         self.state.create(passphrase, root, encryption_key).map_err(Failure::environment)
+    }
+
+    /// Refuses a passphrase that is too short to begin with; secrets that were sealed are opened by whatever sealed them.
+    fn is_long_enough(&self, passphrase: &[u8]) -> Result<(), Failure> {
+        if passphrase.len() >= SHORTEST_PASSPHRASE || self.state.has_secrets() {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "the passphrase is too short: the root key of the cluster needs at least {SHORTEST_PASSPHRASE} characters"
+        )))
     }
 
     /// Secrets as a first run makes them, kept nowhere.
@@ -107,26 +128,36 @@ impl Context {
         Ok(Secrets { root, encryption_key: SecretText::new(base64(key.as_slice())) })
     }
 
-    /// The passphrase of the operator's secrets, from a file or asked for.
-    pub fn passphrase(
+    /// The passphrase of the operator's secrets where a file holds it; `None` where a person is to be asked, and can be.
+    pub fn passphrase_at_hand(
         &self,
         arguments: &PassphraseArgs,
         printer: Printer,
-    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let first = !self.state.has_secrets();
-        let file = arguments
-            .passphrase_file
-            .clone()
-            .or_else(|| self.file.spec.passphrase_file.as_deref().map(|text| self.path(text)));
-        if let Some(file) = file {
-            return read_passphrase(&file);
-        }
-        if !printer.is_terminal() {
-            return Err(Failure::usage(
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+        let named = self.file.spec.passphrase_file.as_deref();
+        let file = match (&arguments.passphrase_file, named) {
+            (Some(file), _) => Some((file.clone(), "--passphrase-file".to_owned())),
+            (None, Some(text)) => Some((self.path(text), self.place("passphraseFile", text))),
+            (None, None) => None,
+        };
+        match file {
+            Some((file, place)) => {
+                let unusable = |error| Failure::usage(format!("{place}: {error}"));
+                let passphrase = files::read_secret(&file).map_err(unusable)?;
+                self.is_long_enough(&passphrase)?;
+                Ok(Some(passphrase))
+            }
+            None if printer.is_terminal() => Ok(None),
+            None => Err(Failure::usage(
                 "the operator's secrets need a passphrase, and there is no terminal to ask on",
             )
-            .hint("name a file with --passphrase-file, or passphraseFile in the cluster file"));
+            .hint("name a file with --passphrase-file, or passphraseFile in the cluster file")),
         }
+    }
+
+    /// Asks a person for the passphrase of the operator's secrets.
+    pub fn ask_passphrase(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let first = !self.state.has_secrets();
         let question = dialoguer::Password::new();
         let question = if first {
             question
@@ -156,27 +187,6 @@ pub fn path_from(folder: &Path, text: &str) -> PathBuf {
     }
 }
 
-/// Reads a secret of one line from a file that nobody else may read.
-pub fn read_passphrase(file: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mut handle = fs::File::open(file).map_err(Failure::usage)?;
-    let mode = handle.metadata().map_err(Failure::environment)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(Failure::usage(format!(
-            "{}: others may read the passphrase (mode {:04o})",
-            file.display(),
-            mode & 0o7777
-        ))
-        .hint(format!("chmod 600 {}", file.display())));
-    }
-    let mut bytes = Zeroizing::new(Vec::new());
-    handle.read_to_end(&mut bytes).map_err(Failure::environment)?;
-    while bytes.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-        bytes.pop();
-    }
-    Ok(bytes)
-}
-
 /// The embedded requirements and profiles.
 pub fn library() -> Result<Library, Failure> {
     Library::load(embedded::profiles()).map_err(|errors| Failure::usage(all(&errors)))
@@ -188,7 +198,8 @@ pub fn profile(library: &mut Library, reference: &str, place: &str) -> Result<St
     if !is_file(reference) {
         return Ok(reference.to_owned());
     }
-    let read = |path: &str| fs::read_to_string(path).map_err(|error| error.to_string());
+    let read =
+        |path: &str| files::read_text(Path::new(path), files::DOCUMENT).map_err(|error| error.to_string());
     library.add_site_profile(reference, place, read).map_err(|errors| Failure::usage(all(&errors)))
 }
 

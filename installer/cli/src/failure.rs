@@ -25,6 +25,7 @@ enum Code {
     Environment = 3,
     Partial = 4,
     HasChanges = 5,
+    Interrupted = 130,
 }
 
 impl Failure {
@@ -80,6 +81,11 @@ impl Failure {
     /// Part of the work is done; running the same command again goes on.
     pub fn partial(message: impl fmt::Display) -> Self {
         Self::new(Code::Partial, message)
+    }
+
+    /// A person broke off; the code is what a shell says of an interrupt.
+    pub fn interrupted(message: impl fmt::Display) -> Self {
+        Self::new(Code::Interrupted, message)
     }
 
     /// The plan has changes, and the exit code was asked to say so.

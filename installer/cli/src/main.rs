@@ -11,6 +11,8 @@
 //! | [`embedded`] | templates, profiles and recipes inside the binary |
 //! | [`preflight`] | findings as people read them, and those that somebody answers for |
 //! | [`printer`], [`progress`] | output |
+//! | [`files`] | files that people name: read within bounds, known to be writable |
+//! | [`supported`] | what of a cluster file this release can do |
 //! | [`failure`] | exit codes |
 
 mod args;
@@ -22,6 +24,7 @@ mod diagnosis;
 mod draft;
 mod embedded;
 mod failure;
+mod files;
 mod preflight;
 mod printer;
 mod probing;
@@ -29,6 +32,7 @@ mod progress;
 mod prompt;
 mod reach;
 mod session;
+mod supported;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use dialoguer::console::Term;
 use dialoguer::{Confirm, Input, Password};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
 use crate::draft::wizard::Ask;
@@ -23,13 +25,31 @@ pub fn secret(question: Password<'_>) -> Result<Zeroizing<String>, dialoguer::Er
 /// A person at the terminal.
 pub struct Terminal {
     printer: Printer,
+    /// While somebody listens, Ctrl-C ends a question and not the program, which would leave the terminal as the question had it.
+    _interrupts: Option<Signal>,
 }
 
 impl Terminal {
     /// The terminal this program runs on; whether it is one was asked before.
-    pub const fn new(printer: Printer) -> Self {
-        Self { printer }
+    pub fn new(printer: Printer) -> Self {
+        // Outside of a runtime nobody can listen.
+        let listens = tokio::runtime::Handle::try_current().is_ok();
+        let interrupts = listens.then(|| signal(SignalKind::interrupt()).ok()).flatten();
+        Self { printer, _interrupts: interrupts }
     }
+}
+
+/// An answer; or why there is none, with the terminal as it was before the question.
+fn answered<T>(answer: dialoguer::Result<T>) -> Result<T, Failure> {
+    answer.map_err(|error| {
+        // Some questions hide the cursor; where it cannot be shown again, there is nobody to see it either.
+        let _ = Term::stderr().show_cursor();
+        let dialoguer::Error::IO(error) = error;
+        match error.kind() {
+            std::io::ErrorKind::Interrupted => Failure::interrupted("broken off, and nothing was written"),
+            _ => Failure::environment(error),
+        }
+    })
 }
 
 impl Ask for Terminal {
@@ -51,13 +71,13 @@ impl Ask for Terminal {
             Some(default) => input.default(default.to_owned()),
         };
         let trimmed = |text: &String| check(text.trim());
-        let answer = input.validate_with(trimmed).interact_text().map_err(Failure::environment)?;
+        let answer = answered(input.validate_with(trimmed).interact_text())?;
         Ok(answer.trim().to_owned())
     }
 
     fn yes(&mut self, question: &str, default: bool) -> Result<bool, Failure> {
         let _turn = ASKING.lock().unwrap_or_else(PoisonError::into_inner);
         let confirm = Confirm::new().with_prompt(question).default(default);
-        confirm.interact().map_err(Failure::environment)
+        answered(confirm.interact())
     }
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use kubezt_engine::transport::config::{HostSettings, Jump, Query, SshConfig, parse_jumps};
 use kubezt_engine::transport::{
-    Access, Asker, ConfigFiles, Elevation, HostKeySource, Question, Target, config_files,
+    Access, Asker, ConfigFiles, Elevation, HostKeySource, Question, Target, config_files, key_file_problem,
 };
 use kubezt_model::NodeName;
 use kubezt_model::cluster::{NodeSpec, Privilege};
 use zeroize::Zeroizing;
 
-use crate::context::{Context, read_passphrase};
+use crate::context::Context;
 use crate::failure::Failure;
+use crate::files;
 use crate::printer::Printer;
 use crate::prompt;
 
@@ -48,7 +49,8 @@ impl Reach {
             Some("none") => ConfigFiles::Off,
             Some(file) => ConfigFiles::Named(context.path(file)),
         };
-        let config = config_files::read(&files, &home).map_err(Failure::chain)?;
+        let config =
+            config_files::read(&files, &home).map_err(|error| Failure::usage(Failure::chain_text(&error)))?;
         let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
         let mut reader = Reader {
             context,
@@ -62,6 +64,15 @@ impl Reach {
             context.file.spec.nodes.iter().map(|node| (node.name.clone(), reader.node(node))).collect();
         for warning in &reader.warnings {
             printer.note(&format!("warning: {warning}"));
+        }
+        for (key, file) in
+            [("passwordFile", &ssh.password_file), ("keyPassphraseFile", &ssh.key_passphrase_file)]
+        {
+            let wrong = file.as_ref().and_then(|file| {
+                let error = files::read_secret(&context.path(file)).err()?;
+                Some(format!("{}: `ssh.{key}`: {error}", context.place("ssh", file)))
+            });
+            reader.errors.extend(wrong);
         }
         if !reader.errors.is_empty() {
             let errors: Vec<String> = reader.errors.into_iter().collect();
@@ -109,7 +120,7 @@ impl Reader<'_> {
         };
         let identities = node.ssh.identity_files.as_ref().or(ssh.identity_files.as_ref());
         let identity_files = match identities {
-            Some(files) => files.iter().map(|file| self.context.path(file)).collect(),
+            Some(files) => self.named_keys(files),
             None => self.identity_files(&settings, query),
         };
         let host_key = match &node.ssh.host_key {
@@ -203,7 +214,7 @@ impl Reader<'_> {
             }
             let mut identity_files = self.paths(&settings.identity_files, &settings, query);
             match &self.context.file.spec.ssh.identity_files {
-                Some(files) => identity_files.extend(files.iter().map(|file| self.context.path(file))),
+                Some(files) => identity_files.extend(self.named_keys(files)),
                 None if settings.identity_files.is_empty() => {
                     identity_files = self.identity_files(&settings, query)
                 }
@@ -217,6 +228,20 @@ impl Reader<'_> {
             });
         }
         targets
+    }
+
+    /// Key files that the cluster file names. One that cannot be used is a mistake, where ssh_config may name whatever another
+    /// machine has.
+    fn named_keys(&mut self, files: &[String]) -> Vec<PathBuf> {
+        let paths = files.iter().map(|file| {
+            let path = self.context.path(file);
+            if let Some(why) = key_file_problem(&path) {
+                let place = self.context.place("ssh", file);
+                self.errors.insert(format!("{place}: key file `{}`: {why}", path.display()));
+            }
+            path
+        });
+        paths.collect()
     }
 
     /// Key files that ssh_config names, or those that are tried where it names none.
@@ -280,7 +305,7 @@ impl Asker for Answers {
             if again {
                 return Err(format!("what `{setting}` has in {} is not it", file.display()));
             }
-            let bytes = read_passphrase(file).map_err(|failure| failure.to_string())?;
+            let bytes = files::read_secret(file).map_err(|error| error.to_string())?;
             let text = str::from_utf8(&bytes).map_err(|_| format!("{} is not UTF-8", file.display()))?;
             return Ok(Zeroizing::new(text.to_owned()));
         }
@@ -314,12 +339,17 @@ spec:
     - {name: w1, role: worker, addresses: [10.0.0.12], ssh: {address: worker, port: 2299, user: own, proxyJump: []}}
 ";
 
+    /// The public half, which a file may hold where an agent holds the other one.
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ nobody\n";
+
     /// How the nodes are reached with this `ssh:` in the cluster file and this ssh_config.
     fn reach(ssh: &str, config: &str) -> Result<Vec<Target>, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let file = folder.path().join("cluster.yaml");
         fs_err::write(&file, format!("{HEAD}  ssh: {{config: ssh_config, {ssh}}}\n")).unwrap();
         fs_err::write(folder.path().join("ssh_config"), config).unwrap();
+        fs_err::write(folder.path().join("key"), KEY).unwrap();
         let context =
             Context::load(&ClusterArgs { file, profile: None }).map_err(|error| error.to_string())?;
         let reach = Reach::of(&context, Printer).map_err(|error| error.to_string())?;

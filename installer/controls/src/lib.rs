@@ -27,4 +27,4 @@ pub use judge::{Evidence, api_reads, judge, reads};
 pub use kubezt_model::nearest;
 pub use library::{Library, LoadError};
 pub use probe::{Probe, ProbeOutcome, ProbeResult};
-pub use resolve::{ResolveError, place_of_profile, resolve};
+pub use resolve::{ResolveError, place_of, resolve};

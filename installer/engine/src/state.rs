@@ -101,28 +101,33 @@ pub struct Lock {
 }
 
 impl State {
-    /// Opens the folder `.kubezt` beside a cluster file, making it where it is missing.
-    ///
-    /// # Errors
-    /// It cannot be made.
-    pub fn beside(cluster_file: &Path) -> Result<Self, StateError> {
+    /// The folder `.kubezt` beside a cluster file. It is made when something is first kept in it, so that whoever only looks
+    /// leaves nothing behind.
+    pub fn beside(cluster_file: &Path) -> Self {
         let parent = match cluster_file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let folder = parent.join(".kubezt");
+        Self { folder: parent.join(".kubezt") }
+    }
+
+    /// Makes the folder where it is missing, and private where it is not.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make(&self) -> Result<(), StateError> {
+        let folder = &self.folder;
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder
             .recursive(true)
-            .create(&folder)
+            .create(folder)
             .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", folder.display())))?;
-        rustix::fs::chmod(&folder, Mode::from_raw_mode(0o700)).map_err(std::io::Error::from)?;
-        let state = Self { folder };
-        if !state.path(".gitignore").exists() {
-            state.write(".gitignore", b"*\n")?;
+        rustix::fs::chmod(folder, Mode::from_raw_mode(0o700)).map_err(std::io::Error::from)?;
+        if !self.path(".gitignore").exists() {
+            self.put(".gitignore", b"*\n")?;
         }
-        Ok(state)
+        Ok(())
     }
 
     /// A path inside the folder.
@@ -135,6 +140,7 @@ impl State {
     /// # Errors
     /// [`StateError::Locked`] where another run holds it.
     pub fn lock(&self, holder: &str) -> Result<Lock, StateError> {
+        self.make()?;
         let path = self.path("lock");
         let mut file = fs::OpenOptions::new()
             .create(true)
@@ -232,6 +238,11 @@ impl State {
     /// # Errors
     /// The disk is full or gone.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        self.make()?;
+        self.put(name, bytes)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
         let path = self.path(name);
         let temporary = self.path(&format!(".{name}.new"));
         let mut file =
@@ -250,7 +261,7 @@ mod tests {
 
     fn state() -> (tempfile::TempDir, State) {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::beside(&folder.path().join("cluster.yaml")).unwrap();
+        let state = State::beside(&folder.path().join("cluster.yaml"));
         (folder, state)
     }
 
@@ -298,7 +309,9 @@ mod tests {
     #[test]
     fn the_folder_is_private() {
         use std::os::unix::fs::PermissionsExt as _;
-        let (_folder, state) = state();
+        let (folder, state) = state();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is kept yet");
+        state.write("root.crt", b"").unwrap();
         let mode = fs::metadata(state.path("")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         assert_eq!(fs::read_to_string(state.path(".gitignore")).unwrap(), "*\n");

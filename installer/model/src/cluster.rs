@@ -418,6 +418,16 @@ spec:
     }
 
     #[test]
+    fn of_very_many_mistakes_the_first_are_told_and_how_many_there_are() {
+        let keys: String = (0..1_000).map(|key| format!("key{key}: 1\n")).collect();
+        let errors = told(&(SMALL.to_owned() + &keys));
+        assert_eq!(errors.len(), 51, "{errors:?}");
+        assert_eq!(errors[50], "cluster.yaml: and 950 more mistakes");
+        let long = told(&(SMALL.to_owned() + &"k".repeat(1 << 20) + ": 1\n"));
+        assert!(long.iter().all(|error| error.len() < 2_000), "{}", long[0].len());
+    }
+
+    #[test]
     fn a_mistake_is_told_once_and_what_follows_from_syntax_not_at_all() {
         for wrong in [
             SMALL.replace("role: control-plane", "role: master"),

@@ -16,12 +16,18 @@ use crate::nearest::nearest;
 use crate::schema;
 use crate::yaml::{self, Tree, YamlError};
 
-/// All mistakes of a cluster file that could not be read, by line; `first` is the one that reading ended at.
+/// Mistakes that are told; whoever has more of them has another problem than each of them.
+const MOST: usize = 50;
+/// Characters of a wrong word that are repeated.
+const WORD: usize = 64;
+
+/// All mistakes of a cluster file that could not be read, by line; `first` is the one that reading ended at. Of very many, the first
+/// and how many there are.
 pub fn all(source_name: &str, text: &str, first: YamlError) -> Vec<YamlError> {
     // Where the document itself cannot be read, nothing after the mistake means anything.
     let Ok(document) = yaml::read::<Spanned<Tree>>(source_name, text) else { return vec![first] };
     let schema = schema::of_types().to_value();
-    let mut walk = Walk { schema: &schema, text, found: Vec::new() };
+    let mut walk = Walk { schema: &schema, text, found: Vec::new(), more: 0 };
     walk.value(&schema, &document);
     walk.found.sort_by_key(|(location, _)| (location.line(), location.column()));
     let found = walk.found.into_iter();
@@ -30,6 +36,10 @@ pub fn all(source_name: &str, text: &str, first: YamlError) -> Vec<YamlError> {
     if !errors.iter().any(|error| error.line == first.line) {
         let position = errors.iter().position(|error| error.line > first.line).unwrap_or(errors.len());
         errors.insert(position, first);
+    }
+    if walk.more > 0 {
+        let message = format!("and {} more mistakes", walk.more);
+        errors.push(YamlError { source_name: source_name.to_owned(), message, line: None });
     }
     errors
 }
@@ -40,11 +50,17 @@ struct Walk<'a> {
     /// The document as it is written.
     text: &'a str,
     found: Vec<(Location, String)>,
+    /// How many more there are.
+    more: usize,
 }
 
 impl<'a> Walk<'a> {
     fn add(&mut self, location: Location, message: String) {
-        self.found.push((location, message));
+        if self.found.len() < MOST {
+            self.found.push((location, message));
+        } else {
+            self.more += 1;
+        }
     }
 
     fn value(&mut self, schema: &'a Value, node: &Spanned<Tree>) {
@@ -96,13 +112,15 @@ impl<'a> Walk<'a> {
             let name = key.value.as_str();
             match (known.and_then(|known| known.get(name)), &schema["additionalProperties"]) {
                 (Some(schema), _) => self.value(schema, value),
+                // One that is not told need not be put into words.
+                (None, Value::Bool(false)) if self.found.len() >= MOST => self.more += 1,
                 (None, Value::Bool(false)) => {
                     let expected: Vec<String> = names().map(|name| format!("`{name}`")).collect();
                     let expected = expected.join(", ");
                     let likely = did_you_mean(name, names());
                     self.add(
                         key.referenced,
-                        format!("unknown field `{name}`, expected one of {expected}{likely}"),
+                        format!("unknown field `{}`, expected one of {expected}{likely}", short(name)),
                     );
                 }
                 (None, free) => self.value(free, value),
@@ -126,8 +144,10 @@ impl<'a> Walk<'a> {
         let problem = if !choices.is_empty() {
             let expected: Vec<String> = choices.iter().map(|choice| format!("`{choice}`")).collect();
             let likely = did_you_mean(text, choices.iter().copied());
-            (!choices.contains(&text))
-                .then(|| format!("unknown variant `{text}`, expected one of {}{likely}", expected.join(", ")))
+            (!choices.contains(&text)).then(|| {
+                let expected = expected.join(", ");
+                format!("unknown variant `{}`, expected one of {expected}{likely}", short(text))
+            })
         } else {
             fits(schema, text).err()
         };
@@ -168,7 +188,13 @@ fn fits(schema: &Value, text: &str) -> Result<(), String> {
             }
         }
         (_, Some("hostname")) => parsed::<NodeName>(text, None),
-        (_, Some("ip")) => parsed::<IpAddr>(text, Some("an IP address")),
+        (_, Some("ip")) => parsed::<IpAddr>(text, Some("an IP address")).map_err(|problem| match text {
+            _ if text.contains('%') => {
+                format!("{problem}: a zone (`%…`) means something on one machine only")
+            }
+            _ if text.contains('/') => format!("{problem}: leave the length of the network out"),
+            _ => problem,
+        }),
         (_, Some("network")) => parsed::<IpNet>(text, Some("a network, such as 10.244.0.0/16")),
         (_, Some("semver")) => {
             parsed::<semver::Version>(text, Some("a version of three numbers, such as 1.36.3"))
@@ -184,6 +210,14 @@ fn parsed<T: FromStr<Err: Display>>(text: &str, what: Option<&str>) -> Result<()
         Some(what) => format!("`{text}` is not {what}"),
         None => error.to_string(),
     })
+}
+
+/// The beginning of a word that nobody would read to its end.
+fn short(word: &str) -> String {
+    match word.char_indices().nth(WORD) {
+        Some((end, _)) => format!("{}…", &word[..end]),
+        None => word.to_owned(),
+    }
 }
 
 fn bound(number: Option<i64>) -> String {

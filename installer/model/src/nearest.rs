@@ -1,7 +1,13 @@
 //! The valid name nearest to a mistyped one.
 
+/// Longer texts are no slip of the finger, and comparing them would take its time.
+const LONGEST: usize = 256;
+
 /// The candidate with the smallest edit distance, when it is near enough to be a likely slip (a third of the length).
 pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if wrong.len() > LONGEST {
+        return None;
+    }
     candidates
         .into_iter()
         .map(|candidate| (distance(wrong, candidate), candidate))

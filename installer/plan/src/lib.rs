@@ -27,11 +27,12 @@ pub mod ticket;
 use std::collections::BTreeMap;
 
 use kubezt_model::NodeName;
-use kubezt_model::desired::Desired;
+use kubezt_model::desired::{Desired, DesiredNode};
 use kubezt_model::node::Facts;
 use kubezt_model::plan::Plan;
 
 pub use assess::{Assessment, Due};
+use order::Draft;
 pub use select::Selection;
 pub use ticket::{Ticket, TicketError};
 
@@ -42,6 +43,22 @@ pub use ticket::{Ticket, TicketError};
 pub fn plan(desired: &Desired, facts: &BTreeMap<NodeName, Facts>, assessment: &Assessment) -> Plan {
     let drafts = steps::all(desired, facts, assessment);
     Plan { cluster: desired.cluster.name.clone(), steps: order::resolve(drafts) }
+}
+
+/// Nodes and steps that a selection names and no install of this cluster has, due or not. Nothing has to be seen for that, so
+/// that it can be told before any node is asked.
+pub fn mistakes(desired: &Desired, selection: &Selection) -> Vec<String> {
+    let unseen = |node: &DesiredNode| {
+        let name = node.node.name.clone();
+        (name.clone(), Facts { node: name, at: 0, readings: BTreeMap::new() })
+    };
+    let facts = desired.nodes.iter().map(unseen).collect();
+    mistaken(desired, selection, &steps::all(desired, &facts, &Assessment::default()))
+}
+
+fn mistaken(desired: &Desired, selection: &Selection, drafts: &[Draft]) -> Vec<String> {
+    let nodes: Vec<&NodeName> = desired.nodes.iter().map(|node| &node.node.name).collect();
+    selection.mistakes(&nodes, &drafts.iter().map(|draft| draft.id.clone()).collect())
 }
 
 /// A part of the plan.
@@ -55,8 +72,7 @@ pub fn plan_part(
     selection: &Selection,
 ) -> Result<Plan, Vec<String>> {
     let drafts = steps::all(desired, facts, assessment);
-    let nodes: Vec<&NodeName> = desired.nodes.iter().map(|node| &node.node.name).collect();
-    let mistakes = selection.mistakes(&nodes, &drafts.iter().map(|draft| draft.id.clone()).collect());
+    let mistakes = mistaken(desired, selection, &drafts);
     if !mistakes.is_empty() {
         return Err(mistakes);
     }

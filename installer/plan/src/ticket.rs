@@ -86,6 +86,11 @@ impl Ticket {
         }
     }
 
+    /// The cluster it is a plan of.
+    pub fn cluster(&self) -> &NodeName {
+        &self.content.cluster
+    }
+
     /// What was selected of all that was due.
     pub fn selection(&self) -> &Selection {
         &self.content.selection

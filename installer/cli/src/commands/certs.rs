@@ -9,7 +9,7 @@ use kubezt_pki::CertificateChain;
 use kubezt_plan::{Assessment, Due, Selection};
 
 use super::install::execute;
-use super::plan::{Asked, Looked, Purpose, look};
+use super::plan::{Asked, Looked, Purpose, Ready, look};
 use crate::args::{CertsArgs, CertsCommand, Output};
 use crate::assemble;
 use crate::context::Context;
@@ -25,13 +25,14 @@ pub async fn run(arguments: CertsArgs, printer: Printer) -> Result<(), Failure> 
     match arguments.command {
         None => list(&context, printer).await,
         Some(CertsCommand::Renew { passphrase }) => {
-            let _lock = context.state.lock("kubezt certs renew").map_err(Failure::environment)?;
             if !context.state.has_secrets() {
                 return Err(Failure::no_root());
             }
             let selection = Selection::default();
             let asked = Asked { purpose: Purpose::Change { take_over: false }, selection: &selection };
-            let Looked { mut session, .. } = look(&context, &passphrase, asked, printer).await?;
+            let ready = Ready::check(&context, &passphrase, asked, printer)?;
+            let _lock = context.state.lock("kubezt certs renew").map_err(Failure::environment)?;
+            let Looked { mut session, .. } = look(&context, ready, asked, printer).await?;
             if !session.failures.is_empty() {
                 return Err(Failure::environment(session.failure_text()));
             }

@@ -18,11 +18,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::init;
-use super::plan::{Asked, Looked, Purpose, look};
+use super::plan::{Asked, Looked, Purpose, Ready, look};
 use super::verify;
 use crate::args::{InstallArgs, Output};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::files;
 use crate::preflight::{Answered, Ignored};
 use crate::printer::Printer;
 use crate::probing::{self, Probed};
@@ -38,20 +39,20 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
     let context = Context::load(&arguments.cluster)?;
     let reports = verify::Reports::parse(&arguments.reports)?;
     let ignored = Ignored::parse(&arguments.ignore.ignore)?;
-    let now = jiff::Timestamp::now();
-    let _lock = context
-        .state
-        .lock(&format!("{} since {now}, process {}", operator_name(), std::process::id()))
-        .map_err(Failure::environment)?;
-    let ticket = arguments.plan.as_deref().map(approved).transpose()?;
+    let ticket = arguments.plan.as_deref().map(|path| approved(path, &context)).transpose()?;
     let selection = match &ticket {
         Some((_, ticket)) => ticket.selection().clone(),
         None => arguments.selection.into(),
     };
     let purpose = Purpose::Change { take_over: arguments.take_over };
     let asked = Asked { purpose, selection: &selection };
-    let Looked { mut plan, session, seen, had_secrets } =
-        look(&context, &arguments.passphrase, asked, printer).await?;
+    let ready = Ready::check(&context, &arguments.passphrase, asked, printer)?;
+    let now = jiff::Timestamp::now();
+    let _lock = context
+        .state
+        .lock(&format!("{} since {now}, process {}", operator_name(), std::process::id()))
+        .map_err(Failure::environment)?;
+    let Looked { mut plan, session, seen, had_secrets } = look(&context, ready, asked, printer).await?;
     if let Some((path, ticket)) = &ticket {
         stays_within(path, ticket, &plan, had_secrets)?;
     }
@@ -101,10 +102,17 @@ pub async fn run(arguments: InstallArgs, printer: Printer) -> Result<(), Failure
 }
 
 /// Reads a plan that somebody approved.
-fn approved(path: &Path) -> Result<(&Path, Ticket), Failure> {
-    let text = fs_err::read_to_string(path).map_err(Failure::usage)?;
-    let refuse = |error| Failure::usage(format!("{}: {error}", path.display()));
-    Ticket::parse(&text).map(|ticket| (path, ticket)).map_err(refuse)
+fn approved<'a>(path: &'a Path, context: &Context) -> Result<(&'a Path, Ticket), Failure> {
+    let text = files::read_text(path, files::PLAN).map_err(Failure::usage)?;
+    let refuse = |why: String| Failure::usage(format!("{}: {why}", path.display()));
+    let ticket = Ticket::parse(&text).map_err(|error| refuse(error.to_string()))?;
+    let (planned, cluster) = (ticket.cluster(), &context.cluster.name);
+    if planned != cluster {
+        return Err(refuse(format!(
+            "it is a plan of cluster {planned}, and the cluster file is {cluster}'s"
+        )));
+    }
+    Ok((path, ticket))
 }
 
 /// Does nothing that was not approved.

@@ -15,6 +15,7 @@ use crate::args::KubeconfigArgs;
 use crate::assemble;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::files;
 use crate::printer::Printer;
 use crate::reach::Reach;
 use crate::session::connect;
@@ -28,6 +29,8 @@ pub async fn run(arguments: KubeconfigArgs, printer: Printer) -> Result<(), Fail
         )));
     }
     let context = Context::load(&arguments.cluster)?;
+    // A credential that nobody can keep is not issued.
+    files::is_writable(&arguments.output).map_err(Failure::usage)?;
     let desired = assemble::outline(&context)?;
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let (nodes, failures) = connect(Reach::of(&context, printer)?, program).await;

@@ -11,6 +11,7 @@ use kubezt_model::plan::Plan;
 use kubezt_plan::preflight::Seen;
 use kubezt_plan::{Selection, Ticket};
 use tokio_util::task::AbortOnDropHandle;
+use zeroize::Zeroizing;
 
 use crate::args::{Output, PassphraseArgs, PlanArgs};
 use crate::assemble::{self, assemble};
@@ -25,8 +26,8 @@ pub async fn run(arguments: PlanArgs, printer: Printer) -> Result<(), Failure> {
     let context = Context::load(&arguments.cluster)?;
     let selection = arguments.selection.into();
     let asked = Asked { purpose: Purpose::Show, selection: &selection };
-    let Looked { plan, session, had_secrets, .. } =
-        look(&context, &arguments.passphrase, asked, printer).await?;
+    let ready = Ready::check(&context, &arguments.passphrase, asked, printer)?;
+    let Looked { plan, session, had_secrets, .. } = look(&context, ready, asked, printer).await?;
     match arguments.output {
         Output::Text => printer.text(&kubezt_plan::text::plan(&plan, !arguments.summary)),
         Output::Json => {
@@ -74,10 +75,36 @@ pub struct Looked {
     pub seen: Seen,
 }
 
+/// What looking takes, known to be there.
+pub struct Ready {
+    reach: Reach,
+    passphrase: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Ready {
+    /// Finds what was asked for wrongly before anything is touched, here or on a node: steps and nodes that do not exist, files that
+    /// are named and cannot be used.
+    pub fn check(
+        context: &Context,
+        passphrase: &PassphraseArgs,
+        asked: Asked<'_>,
+        printer: Printer,
+    ) -> Result<Self, Failure> {
+        if !asked.selection.is_everything() {
+            let mistakes = kubezt_plan::mistakes(&assemble::sketch(context)?, asked.selection);
+            if !mistakes.is_empty() {
+                return Err(mistaken(&mistakes));
+            }
+        }
+        let reach = Reach::of(context, printer)?;
+        Ok(Self { reach, passphrase: at_hand(context, passphrase, asked.purpose, printer)? })
+    }
+}
+
 /// Looks at the cluster and plans. Nodes are connected to, secrets opened and charts rendered side by side.
 pub async fn look(
     context: &Arc<Context>,
-    passphrase: &PassphraseArgs,
+    ready: Ready,
     asked: Asked<'_>,
     printer: Printer,
 ) -> Result<Looked, Failure> {
@@ -89,7 +116,7 @@ pub async fn look(
         }
         Purpose::Show => None,
     };
-    let reaching = connect(Reach::of(context, printer)?, Arc::clone(&program));
+    let reaching = connect(ready.reach, Arc::clone(&program));
     let connecting = AbortOnDropHandle::new(tokio::spawn(async move {
         let (nodes, failures) = reaching.await;
         let seen = match outline {
@@ -102,7 +129,7 @@ pub async fn look(
         Ok((nodes, failures, seen))
     }));
     let (secrets, manifests) = tokio::try_join!(
-        secrets(context, passphrase, asked.purpose, printer),
+        secrets(context, ready.passphrase, asked.purpose),
         assemble::manifests(context, printer)
     )?;
     let assembled = assemble(context, &secrets.encryption_key, &program, manifests, printer).await?;
@@ -115,8 +142,12 @@ pub async fn look(
             .hint("nothing was changed; make a cluster of its own, or keep the roles as they are"));
     }
     let plan = kubezt_plan::plan_part(&session.desired, &session.facts, &session.assessment, asked.selection)
-        .map_err(|mistakes| Failure::usage(mistakes.join("\nerror: ")).hint("nothing was changed"))?;
+        .map_err(|mistakes| mistaken(&mistakes))?;
     Ok(Looked { had_secrets, plan, session, seen })
+}
+
+fn mistaken(mistakes: &[String]) -> Failure {
+    Failure::usage(mistakes.join("\nerror: ")).hint("nothing was changed")
 }
 
 /// Where another operator keeps a node, none is changed: half of one run and half of another would be nobody's plan.
@@ -131,18 +162,33 @@ fn unclaimed(kept: &[NodeFailure]) -> Result<(), Failure> {
     )))
 }
 
-/// The operator's secrets, opened beside whatever else goes on.
-pub async fn secrets(
-    context: &Arc<Context>,
+/// The passphrase, where it is needed and a file holds it; a file that does not is told before anything else is done.
+pub fn at_hand(
+    context: &Context,
     passphrase: &PassphraseArgs,
     purpose: Purpose,
     printer: Printer,
+) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+    if purpose == Purpose::Show && !context.state.has_secrets() {
+        return Ok(None);
+    }
+    context.passphrase_at_hand(passphrase, printer)
+}
+
+/// The operator's secrets, opened beside whatever else goes on; a person is asked where no passphrase is at hand.
+pub async fn secrets(
+    context: &Arc<Context>,
+    passphrase: Option<Zeroizing<Vec<u8>>>,
+    purpose: Purpose,
 ) -> Result<Secrets, Failure> {
     if purpose == Purpose::Show && !context.state.has_secrets() {
         return context.new_secrets();
     }
-    // Somebody may have to type it, and the connections must not wait for that.
-    let passphrase = tokio::task::block_in_place(|| context.passphrase(passphrase, printer))?;
+    let passphrase = match passphrase {
+        Some(passphrase) => passphrase,
+        // Somebody has to type it, and the connections must not wait for that.
+        None => tokio::task::block_in_place(|| context.ask_passphrase())?,
+    };
     let context = Arc::clone(context);
     tokio::task::spawn_blocking(move || context.secrets(&passphrase)).await.map_err(Failure::environment)?
 }

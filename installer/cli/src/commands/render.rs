@@ -7,18 +7,21 @@ use fs_err as fs;
 use kubezt_model::desired::{Desired, Sensitivity};
 use kubezt_model::yaml;
 
-use super::plan::{Purpose, secrets};
+use super::plan::{Purpose, at_hand, secrets};
 use crate::args::RenderArgs;
 use crate::assemble;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::files;
 use crate::printer::Printer;
 
 /// Writes everything that would go onto the nodes and into the API; secret files as their digest.
 pub async fn run(arguments: RenderArgs, printer: Printer) -> Result<(), Failure> {
     let context = Context::load(&arguments.cluster)?;
+    files::is_folder(&arguments.output).map_err(Failure::usage)?;
+    let passphrase = at_hand(&context, &arguments.passphrase, Purpose::Show, printer)?;
     let (secrets, manifests) = tokio::try_join!(
-        secrets(&context, &arguments.passphrase, Purpose::Show, printer),
+        secrets(&context, passphrase, Purpose::Show),
         assemble::manifests(&context, printer)
     )?;
     let mut desired = assemble::rendered(&context, &secrets.encryption_key)?;

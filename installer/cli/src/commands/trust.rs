@@ -22,7 +22,7 @@ pub async fn run(arguments: TrustArgs, printer: Printer) -> Result<(), Failure> 
         .map(|unknown| format!("there is no node `{unknown}` in the cluster file"))
         .collect();
     if !unknown.is_empty() {
-        return Err(Failure::environment(unknown.join("\nerror: ")));
+        return Err(Failure::usage(unknown.join("\nerror: ")));
     }
     let mut reach = Reach::of(&context, printer)?;
     let chosen = |node: &NodeName| {
@@ -109,6 +109,7 @@ fn confirm_and_record(
             return Err(Failure::usage("nothing was recorded"));
         }
     }
+    context.state.make().map_err(Failure::environment)?;
     for (host, key) in seen {
         trust::record(&context.state.path("known_hosts"), host, key).map_err(Failure::environment)?;
     }

@@ -14,8 +14,9 @@ use serde_json::Value;
 
 use crate::args::VerifyArgs;
 use crate::assemble;
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::failure::Failure;
+use crate::files;
 use crate::printer::Printer;
 use crate::probing::{self, Probed};
 use crate::reach::Reach;
@@ -28,19 +29,23 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Reads `FORMAT=FILE` arguments.
+    /// Reads `FORMAT=FILE` arguments; all mistakes at once, of which a file that cannot be written is one: an install takes
+    /// minutes, and its report comes last.
     pub fn parse(arguments: &[String]) -> Result<Self, Failure> {
         let mut reports = Self::default();
+        let mut errors = Vec::new();
         for argument in arguments {
             match argument.split_once('=') {
-                Some(("json", file)) if !file.is_empty() => reports.json.push(PathBuf::from(file)),
-                _ => {
-                    return Err(Failure::usage(format!("`--report {argument}` is not FORMAT=FILE"))
-                        .hint("formats: json"));
+                Some(("json", file)) if !file.is_empty() => {
+                    let file = PathBuf::from(file);
+                    let wrong = files::is_writable(&file).err();
+                    errors.extend(wrong.map(|error| format!("`--report {argument}`: {error}")));
+                    reports.json.push(file);
                 }
+                _ => errors.push(format!("`--report {argument}` is not FORMAT=FILE; formats: json")),
             }
         }
-        Ok(reports)
+        if errors.is_empty() { Ok(reports) } else { Err(Failure::usage(context::all(&errors))) }
     }
 
     /// Writes them.

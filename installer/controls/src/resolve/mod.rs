@@ -70,9 +70,9 @@ pub fn resolve(
     if errors.is_empty() { Ok(cluster(file, name, settings)) } else { Err(errors) }
 }
 
-/// File and line at which a cluster file names its profile.
-pub fn place_of_profile(source_name: &str, source_text: &str, profile: &str) -> String {
-    Source { name: source_name, text: source_text }.find("profile", profile)
+/// File and line at which a cluster file has this word below this key, as in the errors of [`resolve`].
+pub fn place_of(source_name: &str, source_text: &str, key: &str, word: &str) -> String {
+    Source { name: source_name, text: source_text }.find(key, word)
 }
 
 /// The settings of a profile for a cluster of this version and network plug-in, before a cluster file has its

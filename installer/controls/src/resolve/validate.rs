@@ -1,6 +1,6 @@
 //! What a cluster file says that cannot work, although every value has the right type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -22,6 +22,9 @@ const TAKEN_PORTS: [(u16, &str); 6] = [
     (10257, "the controller manager"),
     (10259, "the scheduler"),
 ];
+
+/// Most characters of a DNS label, and of a label's value in Kubernetes (RFC 1123, section 2.1).
+const LONGEST_LABEL: usize = 63;
 
 /// Arguments of etcd that say where its data is or whose it is. Without data it must never begin anew by itself, and its pod
 /// mounts only the folder the template names: a log elsewhere would be lost with the container.
@@ -54,7 +57,16 @@ impl Problems<'_> {
 pub fn cluster(file: &ClusterFile, library: &Library, source: Source<'_>, errors: &mut Vec<ResolveError>) {
     let mut problems = Problems { source, errors };
     let spec = &file.spec;
+    let name = file.metadata.name.as_str();
+    if name.len() > LONGEST_LABEL {
+        problems.add(
+            "metadata",
+            name,
+            too_long("the cluster's name", name, "is a part of DNS names and certificates"),
+        );
+    }
     nodes(spec, &mut problems);
+    ssh(spec, &mut problems);
     networks(spec, &mut problems);
     endpoint(spec, &mut problems);
     waivers(spec, library, &mut problems);
@@ -100,13 +112,17 @@ fn nodes(spec: &ClusterSpec, problems: &mut Problems<'_>) {
                 format!("node `{}` has no address inside the cluster", node.name),
             );
         }
+        if node.name.as_str().len() > LONGEST_LABEL {
+            let why = "is a host name and the value of a label";
+            problems.add("nodes", node.name.as_str(), too_long("a node's name", node.name.as_str(), why));
+        }
         for address in &node.addresses {
             let word = address.to_string();
-            if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
+            if let Some(why) = unreachable(address) {
                 problems.add(
                     "nodes",
                     &word,
-                    format!("node `{}`: {address} is not an address other nodes can reach", node.name),
+                    format!("node `{}`: {address} is not an address other nodes can reach: {why}", node.name),
                 );
             }
             if let Some(other) = addresses.insert(*address, &node.name) {
@@ -129,12 +145,76 @@ fn nodes(spec: &ClusterSpec, problems: &mut Problems<'_>) {
                 }
             }
         }
-        node_families(node, problems);
+        node_families(node, &spec.networks.pods, problems);
         labels_and_taints(node, problems);
     }
 }
 
-fn node_families(node: &NodeSpec, problems: &mut Problems<'_>) {
+fn too_long(what: &str, name: &str, why: &str) -> String {
+    format!("{what} has at most {LONGEST_LABEL} characters, since it {why}; `{name}` has {}", name.len())
+}
+
+/// Why nobody reaches a node at an address, whatever the network looks like.
+fn unreachable(address: &IpAddr) -> Option<&'static str> {
+    match address {
+        _ if address.is_loopback() => Some("it is every machine's own"),
+        _ if address.is_unspecified() => Some("it stands for any address"),
+        _ if address.is_multicast() => Some("it stands for a group"),
+        IpAddr::V4(address) if address.is_link_local() || address.is_broadcast() => {
+            Some("it holds on one link only")
+        }
+        IpAddr::V6(address) if address.is_unicast_link_local() => Some("it holds on one link only"),
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => {
+            Some("it is an IPv4 address in the form of IPv6; write the former")
+        }
+        _ => None,
+    }
+}
+
+fn family(is_ipv4: bool) -> &'static str {
+    if is_ipv4 { "IPv4" } else { "IPv6" }
+}
+
+/// How nodes are reached, as far as it can be wrong whatever the network looks like.
+fn ssh(spec: &ClusterSpec, problems: &mut Problems<'_>) {
+    let one_word =
+        |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    let mut check = |whose: &str, user: Option<&str>, port: Option<u16>, host: Option<&str>| {
+        for (key, text) in [("user", user), ("address", host)] {
+            if let Some(text) = text.filter(|text| !one_word(text)) {
+                let problem = format!(
+                    "{whose}`ssh.{key}: \"{text}\"` is not one word; leave the key out where nothing differs"
+                );
+                problems.add("ssh", key, problem);
+            }
+        }
+        if port == Some(0) {
+            problems.add("ssh", "port", format!("{whose}`ssh.port` must not be 0; leave the key out for 22"));
+        }
+    };
+    check("", spec.ssh.user.as_deref(), spec.ssh.port, None);
+    for node in &spec.nodes {
+        let whose = format!("node `{}`: ", node.name);
+        check(&whose, node.ssh.user.as_deref(), node.ssh.port, node.ssh.address.as_deref());
+    }
+    if spec.ssh.connect_timeout_seconds == Some(0) {
+        let problem = "`ssh.connectTimeoutSeconds` must not be 0: nothing would be waited for";
+        problems.add("ssh", "connectTimeoutSeconds", problem.to_owned());
+    }
+}
+
+fn node_families(node: &NodeSpec, pods: &[IpNet], problems: &mut Problems<'_>) {
+    for network in pods {
+        let is_ipv4 = network.addr().is_ipv4();
+        if !node.addresses.is_empty() && node.addresses.iter().all(|address| address.is_ipv4() != is_ipv4) {
+            let family = family(is_ipv4);
+            let problem = format!(
+                "node `{}` has no {family} address, and pods get addresses of {network}; give one, or another pod network",
+                node.name
+            );
+            problems.add("nodes", node.name.as_str(), problem);
+        }
+    }
     let ipv4 = node.addresses.iter().filter(|address| address.is_ipv4()).count();
     if ipv4 > 1 || node.addresses.len() - ipv4 > 1 {
         problems.add(
@@ -149,7 +229,12 @@ fn labels_and_taints(node: &NodeSpec, problems: &mut Problems<'_>) {
     let keys = node.labels.keys().chain(node.taints.iter().map(|taint| &taint.key));
     for key in keys {
         if !is_qualified_name(key) {
-            problems.add("nodes", key, format!("node `{}`: `{key}` is not a label or taint key", node.name));
+            let form = "at most 63 letters, digits, `-`, `_` and `.`, after a DNS name and `/` where there is a prefix";
+            problems.add(
+                "nodes",
+                key,
+                format!("node `{}`: `{key}` is not a label or taint key: {form}", node.name),
+            );
         }
     }
     let values = node.labels.values().chain(node.taints.iter().map(|taint| &taint.value));
@@ -158,9 +243,15 @@ fn labels_and_taints(node: &NodeSpec, problems: &mut Problems<'_>) {
             problems.add(
                 "nodes",
                 value,
-                format!("node `{}`: `{value}` is not a label or taint value", node.name),
+                format!("node `{}`: `{value}` is not a label or taint value: at most 63 letters, digits, `-`, `_` and `.`, the ends letters or digits", node.name),
             );
         }
+    }
+    let mut seen = BTreeSet::new();
+    for taint in node.taints.iter().filter(|taint| !seen.insert((&taint.key, &taint.effect))) {
+        let problem =
+            format!("node `{}`: two taints `{}` have the effect `{}`", node.name, taint.key, taint.effect);
+        problems.add("nodes", &taint.key, problem);
     }
     for taint in &node.taints {
         const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -228,6 +319,18 @@ fn networks(spec: &ClusterSpec, problems: &mut Problems<'_>) {
             }
         }
     }
+    let has = |list: &[IpNet], is_ipv4| list.iter().any(|network| network.addr().is_ipv4() == is_ipv4);
+    for is_ipv4 in [true, false] {
+        let (pods, services) = (has(&networks.pods, is_ipv4), has(&networks.services, is_ipv4));
+        if pods != services && !networks.pods.is_empty() && !networks.services.is_empty() {
+            let (with, without) = if pods { ("pods", "services") } else { ("services", "pods") };
+            let family = family(is_ipv4);
+            let problem = format!(
+                "`networks.{with}` holds an {family} network and `networks.{without}` holds none; both need the same families"
+            );
+            problems.add("networks", without, problem);
+        }
+    }
     for services in &networks.services {
         let bits = services.max_prefix_len() - services.prefix_len();
         if !(4..=20).contains(&bits) {
@@ -276,7 +379,18 @@ fn overlap(left: &IpNet, right: &IpNet) -> bool {
 fn endpoint(spec: &ClusterSpec, problems: &mut Problems<'_>) {
     let endpoint = &spec.endpoint;
     if !endpoint.name.is_empty() && endpoint.name.parse::<NodeName>().is_err() {
-        problems.add("endpoint", &endpoint.name, format!("`{}` is not a DNS name", endpoint.name));
+        let hint = match endpoint.name.rsplit_once(':') {
+            Some((_, port)) if port.parse::<u16>().is_ok() => "; the port is `endpoint.port`",
+            _ => ": lower-case letters, digits, `-` and `.` (RFC 1123)",
+        };
+        problems.add("endpoint", &endpoint.name, format!("`{}` is not a DNS name{hint}", endpoint.name));
+    }
+    for address in &endpoint.addresses {
+        if let Some(why) = unreachable(address) {
+            let problem =
+                format!("`endpoint.addresses`: {address} is not an address clients can reach: {why}");
+            problems.add("endpoint", &address.to_string(), problem);
+        }
     }
     for (field, port) in [("port", endpoint.port), ("balancerPort", endpoint.balancer_port)] {
         if port == 0 {

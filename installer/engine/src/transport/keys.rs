@@ -24,9 +24,23 @@ pub(super) enum KeyFile {
     AgentOnly { public: PublicKey, why: &'static str },
 }
 
+/// Most bytes of a key file: RSA keys of 16384 bits have less than a quarter of that.
+const LARGEST: u64 = 64 << 10;
+
+/// Why a key file cannot be used, as far as that shows before a node asks for it; `None` where it can, or where only its public
+/// half is here and an agent may hold the other one.
+pub fn key_file_problem(path: &Path) -> Option<String> {
+    let agent_may = !path.exists() && with_suffix(path, ".pub").exists();
+    if agent_may { None } else { read(path).err() }
+}
+
 /// Reads a key file; the reason for a refusal says what to do and holds nothing of the content.
 pub(super) fn read(path: &Path) -> Result<KeyFile, String> {
     let metadata = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
+    // A pipe would be waited for, and something large be read whole.
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err("is not a key file".to_owned());
+    }
     let text =
         Zeroizing::new(std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?);
     if let Ok(public) = PublicKey::from_openssh(text.trim()) {

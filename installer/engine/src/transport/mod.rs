@@ -37,4 +37,5 @@ pub use config_files::ConfigFiles;
 pub use error::TransportError;
 pub use exec::{ExecStream, Exit};
 pub use hostkeys::{HostKey, HostName, HostNames, KnownHosts, Verdict};
+pub use keys::key_file_problem;
 pub use ssh::{Connection, Elevation, HostKeySource, Target, scan_host_key};
