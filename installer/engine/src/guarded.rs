@@ -99,6 +99,10 @@ async fn confirmed(trial: &impl Trial, deadline: Instant, pause: Duration) -> Re
             Ok(Err(error)) => return Err(chain(&error)),
             Err(_) => return Err(last),
         }
+        // An answer that is there at once counts however late it is, and a refusal comes at once.
+        if Instant::now() + pause >= deadline {
+            return Err(last);
+        }
         sleep(pause).await;
     }
 }
