@@ -269,7 +269,7 @@ pub fn values() -> Vec<Fault> {
         fault(
             "settings that undo each other",
             Add(
-                "  settings: {pki.leafHours: 0, pki.rootYears: 0, etcd.uid: 0, etcd.arguments.data-dir: /tmp}\n",
+                "  settings: {pki.leafLifetime: 10m, pki.rootYears: 0, etcd.uid: 0, etcd.arguments.data-dir: /tmp}\n",
             ),
         ),
         fault("a domain that is none", Swap(&[("nodeMask: 24", "nodeMask: 24, domain: Cluster_Local")])),
