@@ -304,7 +304,7 @@ mod tests {
                     "a=control-plane@10.0.0.1",
                     "b=control-plane@10.0.0.2",
                     "c=control-plane@10.0.0.3",
-                    "d=worker@fd00::4",
+                    "d=worker@10.0.0.4,fd00::4",
                 ],
             ] {
                 let draft = Draft {
