@@ -11,13 +11,16 @@ use kubezt_plan::{Selection, Ticket};
 /// Where members of etcd have their data, which is set aside and never removed.
 const ETCD_DATA: &str = "/var/lib/etcd";
 
+/// Units whose restart stops pods, or their kubelet, for a moment.
+const INTERRUPTING: [&str; 2] = ["containerd.service", "kubelet.service"];
+
 /// What is wrong with a plan of this cluster; nothing where all of it holds:
 ///
 /// - a step has a name of its own, and stands after every step that it waits for, so that none wait for each other;
 /// - no file is written after the start of what reads it only then;
 /// - what interrupts a member of the control plane waits until that is back, in the same step: the executor begins no second one
 ///   meanwhile;
-/// - what restarts something says that it interrupts something;
+/// - what restarts kubelet, the container runtime or a pod says that it interrupts something;
 /// - nothing is removed that kubezt does not write.
 pub fn lint(desired: &Desired, plan: &Plan) -> Vec<String> {
     let mut faults = order(plan);
@@ -111,7 +114,8 @@ fn unwatched(step: &Step) -> Option<String> {
             } => waits = true,
             // It waits itself.
             Action::RestartStaticPod { .. } => (waits, restarts) = (true, true),
-            Action::RestartUnit { .. } => restarts = true,
+            // Other units serve nobody while they start, or are asked again: the balancer, the firewall, timers.
+            Action::RestartUnit { name } => restarts |= INTERRUPTING.contains(&name.as_str()),
             _ => {}
         }
     }

@@ -92,7 +92,9 @@ fn a_cluster_goes_from_profile_to_profile() {
         assert_complete(&world, &install(&world), profile);
         let fresh = bare(cluster::desired(profile, 2));
         assert_complete(&fresh, &install(&fresh), profile);
-        EndState::of(&fresh).assert_same(&EndState::of(&world), profile);
+        EndState::of(&fresh)
+            .without_lifetimes()
+            .assert_same(&EndState::of(&world).without_lifetimes(), profile);
     }
 }
 
@@ -217,8 +219,8 @@ fn a_change_restarts_every_unit_once_and_no_unit_twice() {
     assert_complete(&before, &install(&before), "before");
     let after = before.fork(cluster::changed("stig", 2), None);
     assert_complete(&after, &install(&after), "after");
-    // Three units on each of three nodes.
-    assert_eq!(after.restarts(), 9);
+    // Four units on each of three nodes.
+    assert_eq!(after.restarts(), 12);
 }
 
 #[test]
@@ -227,8 +229,8 @@ fn new_programs_restart_the_units_that_run_them() {
     assert_complete(&before, &install(&before), "before");
     let after = before.fork(cluster::rebuilt("stig", 2), None);
     assert_complete(&after, &install(&after), "after");
-    // containerd, kubelet and the node service, on each of three nodes.
-    assert_eq!(after.restarts(), 9);
+    // containerd, kubelet, the node service and the timer of renewal, on each of three nodes.
+    assert_eq!(after.restarts(), 12);
 }
 
 #[test]
@@ -545,7 +547,8 @@ fn a_firewall_that_was_changed_or_not_confirmed_is_loaded_again() {
     for (what, tamper, expected) in cases {
         let world = start.fork(Arc::clone(start.desired()), None);
         tamper(lock(&world.nodes).get_mut(&name).unwrap(), flushed.clone());
-        let steps = plan(&world).steps;
+        // The gates that follow see whether pods still talk.
+        let steps: Vec<_> = plan(&world).steps.into_iter().filter(|step| step.node.is_some()).collect();
         let ids: Vec<StepId> = steps.iter().map(|step| step.id.clone()).collect();
         let expected: Vec<StepId> = expected.iter().map(|step| StepId::on(&name, step)).collect();
         assert_eq!(ids, expected, "{what}");
