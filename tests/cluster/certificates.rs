@@ -12,6 +12,7 @@ use kubezt_pki::request::{api_usages, request_leaf};
 use kubezt_pki::{CertificateChain, PrivateKeyPem, generate, parse_private_key_spki, sign_leaf};
 use kubezt_tests::Node;
 use kubezt_tests::load::{Load, Made};
+use kubezt_tests::stories::KUBECONFIG;
 
 use crate::World;
 
@@ -116,8 +117,13 @@ fn denied(world: &World, leaf: &LeafSpec) -> Result<()> {
             "usages": api_usages(leaf.usage),
         },
     });
-    let create = "/usr/local/bin/kubectl --kubeconfig /etc/kubernetes/kubelet.conf create -f -";
-    world.lab.shell_with_input(worker, create, &request.to_string())?;
+    // Workers have no kubectl: whoever may be anybody asks in the worker's name.
+    let create = format!(
+        "/usr/local/bin/kubectl --kubeconfig {KUBECONFIG} --as=system:node:{} --as-group=system:nodes \
+         --as-group=system:authenticated create -f -",
+        worker.name
+    );
+    world.lab.shell_with_input(control_plane, &create, &request.to_string())?;
     world.lab.shell(control_plane, "systemctl start kubezt-renew.service")?;
     let status = world.kubectl("get csr more-than-its-own -o jsonpath={.status}")?;
     ensure!(status.contains("Denied") && status.contains("has no leaf"), "{status}");
