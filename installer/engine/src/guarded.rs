@@ -71,10 +71,16 @@ pub(crate) async fn carry_out(trial: &impl Trial, patience: Patience) -> Result<
     let _ = match timeout(patience.undoing, trial.undo()).await {
         Ok(Ok(Outcome::Changed { .. })) => write!(said, "the node has undone it"),
         Ok(Ok(Outcome::Unchanged { .. })) => {
-            write!(said, "the node has undone it by itself, unless only the answer to the confirmation was lost")
+            write!(
+                said,
+                "the node has undone it by itself, unless only the answer to the confirmation was lost"
+            )
         }
         Ok(Ok(Outcome::Failed { error })) => {
-            write!(said, "undoing it failed ({error}), and the node tries it again by itself within {seconds} s")
+            write!(
+                said,
+                "undoing it failed ({error}), and the node tries it again by itself within {seconds} s"
+            )
         }
         Ok(Err(_)) | Err(_) => write!(said, "the node undoes it by itself within {seconds} s"),
     };

@@ -120,7 +120,8 @@ fn let_in(rule: &str, table: &Table, cluster: &Cluster) -> Option<String> {
         ["ip" | "ip6", "saddr", network, "tcp", "dport", KUBELET, "accept"] => pods.contains(*network),
         _ => false,
     };
-    (!known).then(|| format!("the rule `{rule}` comes before a port is closed, and nobody knows whom it lets in"))
+    (!known)
+        .then(|| format!("the rule `{rule}` comes before a port is closed, and nobody knows whom it lets in"))
 }
 
 /// Members of a set that are no addresses of nodes.
@@ -129,6 +130,5 @@ fn strangers(set: &str, table: &Table, cluster: &Cluster) -> Option<String> {
         cluster.nodes.iter().flat_map(|node| &node.addresses).map(ToString::to_string).collect();
     let elements = &table.blocks.get(&format!("set {set}"))?.elements;
     let strangers: Vec<&str> = elements.difference(&nodes).map(String::as_str).collect();
-    (!strangers.is_empty())
-        .then(|| format!("set {set} lets in {}, which no node has", strangers.join(", ")))
+    (!strangers.is_empty()).then(|| format!("set {set} lets in {}, which no node has", strangers.join(", ")))
 }

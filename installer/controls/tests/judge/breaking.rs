@@ -85,7 +85,9 @@ fn breaking_one_thing_turns_exactly_its_requirement_red() {
             firewall(e, |table| Some(table.replace("\t\ttcp dport 2380 drop\n", "")))
         }),
         ("a rule that lets in everybody", &["node-firewall"], |e| {
-            firewall(e, |table| Some(table.replace("\t\ttcp dport 2379 drop\n", "\t\taccept\n\t\ttcp dport 2379 drop\n")))
+            firewall(e, |table| {
+                Some(table.replace("\t\ttcp dport 2379 drop\n", "\t\taccept\n\t\ttcp dport 2379 drop\n"))
+            })
         }),
         ("a stranger among the nodes", &["node-firewall"], |e| {
             firewall(e, |table| Some(table.replace("10.0.0.21", "10.0.0.21, 192.0.2.1")))

@@ -181,7 +181,9 @@ pub enum NodeError {
         last: String,
     },
     /// Nothing waits for a confirmation.
-    #[error("there is nothing to confirm: the change was undone, because no confirmation came in time or the node was restarted")]
+    #[error(
+        "there is nothing to confirm: the change was undone, because no confirmation came in time or the node was restarted"
+    )]
     NotProvisional,
     /// A confirmation came over the connection that made the change.
     #[error("a confirmation proves something only over a connection that was made after the change")]

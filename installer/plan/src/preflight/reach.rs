@@ -114,9 +114,8 @@ fn is_shut_out(offer: &Offer<'_>, from: &Place<'_>, to: &Place<'_>) -> bool {
     };
     let rule = format!("{protocol} dport {} drop", offer.port.number);
     let closes = table.blocks.values().any(|block| block.statements.contains(&rule));
-    let knows = |address: &IpAddr| {
-        table.blocks.values().any(|block| block.elements.contains(&address.to_string()))
-    };
+    let knows =
+        |address: &IpAddr| table.blocks.values().any(|block| block.elements.contains(&address.to_string()));
     closes && !from.node.addresses.iter().any(knows)
 }
 

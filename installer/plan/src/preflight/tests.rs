@@ -112,7 +112,10 @@ fn what_our_own_firewall_closes_to_a_node_it_does_not_know_is_not_tried() {
     assert!(tried(&fixture, &["w1", "cp1"], &open).contains(&reached));
     fixture.set("w1", Read::Firewall, nodes("10.0.0.12"));
     let tried = tried(&fixture, &["w1", "cp1"], &open);
-    assert!(!tried.contains(&reached) && tried.contains(&"w1: TCP 10.0.0.11:6443 (cp1, 3000)".to_owned()), "{tried:?}");
+    assert!(
+        !tried.contains(&reached) && tried.contains(&"w1: TCP 10.0.0.11:6443 (cp1, 3000)".to_owned()),
+        "{tried:?}"
+    );
 }
 
 #[test]

@@ -66,7 +66,8 @@ pub(super) fn host(context: &NodeContext<'_>) -> Draft {
     let kernel = |on_change: &OnChange| *on_change == OnChange::LoadSysctls;
     let changed = put_files(context, &mut actions, kernel);
     for file in context.desired.files.iter().filter(|file| kernel(&file.on_change)) {
-        let own: Vec<&str> = unset.keys().map(|key| key.as_str()).filter(|key| file.body.expose().contains(key)).collect();
+        let own: Vec<&str> =
+            unset.keys().map(|key| key.as_str()).filter(|key| file.body.expose().contains(key)).collect();
         if changed || !own.is_empty() {
             actions.add(Action::LoadSysctls { path: file.path.clone() }, "load", &file.path, own.join(", "));
         }

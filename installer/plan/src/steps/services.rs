@@ -18,7 +18,8 @@ const CONTAINERD: &str = "containerd.service";
 /// Everything that runs as a unit, but the firewall, which comes before, and kubelet, which comes last.
 pub(super) fn services(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
-    let units = context.desired.units.iter().filter(|unit| ![firewall::UNIT, KUBELET].contains(&unit.as_str()));
+    let units =
+        context.desired.units.iter().filter(|unit| ![firewall::UNIT, KUBELET].contains(&unit.as_str()));
     let restarted = keep_current(context, &mut actions, units);
     let interrupts = if restarted.contains(&CONTAINERD) { Disruption::Kubelet } else { Disruption::None };
     if !actions.is_empty() && context.desired.units.iter().any(|unit| unit == CONTAINERD) {

@@ -130,9 +130,7 @@ pub fn waiting(root: &NodeRoot) -> Result<Option<String>, NodeError> {
 /// What brings the present state back.
 async fn opposite(root: &NodeRoot, change: &KernelChange) -> Result<KernelChange, NodeError> {
     match change {
-        KernelChange::Firewall { .. } => {
-            Ok(KernelChange::Firewall { rules: firewall::listing(root).await? })
-        }
+        KernelChange::Firewall { .. } => Ok(KernelChange::Firewall { rules: firewall::listing(root).await? }),
         KernelChange::Sysctls { values } => {
             let mut before = BTreeMap::new();
             for key in values.keys() {

@@ -26,9 +26,9 @@ use futures::future::join_all;
 use kubezt_model::node::{Read, Reading};
 
 use super::accounts::Accounts;
+use super::apply::provisional;
 use super::blobs::BlobStore;
 use super::etcdctl::Etcdctl;
-use super::apply::provisional;
 use super::{NodeError, NodeRoot, firewall, images, lock, processes, reach, serve};
 
 /// Threads that read files side by side; most of the time goes into digests of large programs.
@@ -67,9 +67,9 @@ pub async fn gather(root: &NodeRoot, reads: Vec<Read>) -> Vec<(Read, Reading)> {
             Read::Fsync { path } => fsync::read(root, path).boxed(),
             Read::EtcdMembers => members(root).boxed(),
             Read::Reach { targets } => reach::unreached(targets).map(Reading::Unreached).boxed(),
-            Read::Firewall => {
-                firewall::listing(root).map(|table| reading(table.map(|table| table.map(Reading::Text)))).boxed()
-            }
+            Read::Firewall => firewall::listing(root)
+                .map(|table| reading(table.map(|table| table.map(Reading::Text))))
+                .boxed(),
             Read::EtcdStatus => etcd_status(root).boxed(),
             Read::ApiServers => api_servers(root).boxed(),
             Read::UnitLog { name } => log::unit(root, name)
