@@ -96,7 +96,7 @@ impl EndState {
 fn node_state(desired: &DesiredNode, node: &Node) -> NodeState {
     // Two installs make different keys; what is certified of them is compared below.
     let pairs = desired.certificates.iter().flat_map(|pair| [&pair.certificate_path, &pair.key_path]);
-    let pairs: std::collections::BTreeSet<&String> = pairs.collect();
+    let pairs: BTreeSet<&String> = pairs.collect();
     let files = node.files.iter().map(|(path, file)| {
         let content = match path.contains("/pki/") || pairs.contains(path) {
             true => String::new(),

@@ -1,6 +1,6 @@
 //! What an install leaves on the nodes, told so that two installs can be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use kubezt_pki::CertificateChain;
@@ -84,7 +84,7 @@ fn differing<K: Ord + std::fmt::Debug>(
     these: &BTreeMap<K, String>,
     those: &BTreeMap<K, String>,
 ) -> Vec<String> {
-    let keys: std::collections::BTreeSet<&K> = these.keys().chain(those.keys()).collect();
+    let keys: BTreeSet<&K> = these.keys().chain(those.keys()).collect();
     let differs = |key: &&&K| these.get(**key) != those.get(**key);
     keys.iter()
         .filter(differs)

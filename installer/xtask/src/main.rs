@@ -44,7 +44,7 @@ enum Task {
     Check(tasks::check::Arguments),
     /// Everything: `check`, then the tests on real nodes
     Test(tasks::test::Arguments),
-    /// Stories on real nodes that take an hour: an install killed all over, from profile to profile
+    /// Stories on real nodes that take longer than an hour: kills all over, short-lived leaves, from profile to profile
     Soak(tasks::soak::Arguments),
     /// Build, three bare nodes, `kubezt install --profile stig`
     Demo(tasks::demo::Arguments),

@@ -10,7 +10,6 @@
 //! memory only. Whoever takes the record away first, to confirm or to undo, has decided.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -98,9 +97,7 @@ pub async fn confirm(root: &NodeRoot) -> Result<Applied, NodeError> {
 pub async fn undo(root: &NodeRoot) -> Result<Applied, NodeError> {
     let (waiting, undoing) = (root.known(RECORD), root.known(UNDOING));
     match std::fs::rename(&waiting, &undoing) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(NodeError::file("rename", &waiting)(error));
-        }
+        Err(error) if !files::is_absent(&error) => return Err(NodeError::file("rename", &waiting)(error)),
         _ => {}
     }
     // An attempt that was cut off left this one.
