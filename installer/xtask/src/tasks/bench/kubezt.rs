@@ -43,7 +43,7 @@ pub fn measure(bench: &Bench) -> Result<Kubezt> {
     let journals = journals()?;
     let cost = journals.iter().try_fold(Cost::default(), |most, journal| {
         let text = fs_err::read_to_string(journal)?;
-        timeline(&text)?.iter().for_each(|line| report::line(line));
+        timeline(&text, install.began)?.iter().for_each(|line| report::line(line));
         Ok::<_, anyhow::Error>(most.or_more(most_expensive(&text)?))
     })?;
     ensure!(cost != Cost::default(), "the journal does not say what a node cost");
@@ -69,19 +69,21 @@ fn journals() -> Result<Vec<PathBuf>> {
     Ok(paths?.into_iter().filter(is_journal).collect())
 }
 
-/// When the steps of a journal ended that took a while, in seconds since its beginning.
-fn timeline(journal: &str) -> Result<Vec<String>> {
+/// When the first step began, and when those ended that took a while, in seconds since the program did, which is in milliseconds.
+fn timeline(journal: &str, began: u64) -> Result<Vec<String>> {
     let mut lines = Vec::new();
-    let mut began = None;
     for line in journal.lines() {
         let event: serde_json::Value =
             serde_json::from_str(line).with_context(|| format!("journal: `{line}`"))?;
         let milliseconds = |key: &str| event[key].as_u64().unwrap_or_default();
-        let after = milliseconds("at") - *began.get_or_insert(milliseconds("at"));
+        let after = milliseconds("at").saturating_sub(began);
         let took = milliseconds("milliseconds");
+        let seconds = |milliseconds: u64| milliseconds as f64 / 1000.0;
+        if lines.is_empty() {
+            lines.push(format!("  first step after {:.1} s", seconds(after)));
+        }
         if event["event"] == "step-finished" && took >= 500 {
             let step = event["step"].as_str().unwrap_or_default();
-            let seconds = |milliseconds: u64| milliseconds as f64 / 1000.0;
             lines.push(format!("  {step} after {:.1} s ({:.1} s)", seconds(after), seconds(took)));
         }
     }

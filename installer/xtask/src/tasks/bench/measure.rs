@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -19,6 +19,8 @@ pub struct Measured {
     pub seconds: f64,
     /// Largest resident memory, in KiB, of the program alone and not of programs that it started.
     pub peak_kib: u64,
+    /// When it was started, in milliseconds since 1970, as journals count.
+    pub began: u64,
 }
 
 /// Runs a program with its output in a file.
@@ -28,6 +30,7 @@ pub struct Measured {
 pub fn run(name: &str, command: &mut Command, log: &Path) -> Result<Measured> {
     let output = fs_err::File::create(log)?.into_file();
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    let began = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis().try_into()?;
     let started = Instant::now();
     let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
     let mut peak_kib = 0;
@@ -47,7 +50,7 @@ pub fn run(name: &str, command: &mut Command, log: &Path) -> Result<Measured> {
         let last = lines[lines.len().saturating_sub(40)..].join("\n");
         bail!("{name} failed: {status}\n{last}");
     }
-    Ok(Measured { seconds, peak_kib })
+    Ok(Measured { seconds, peak_kib, began })
 }
 
 /// The kernel's own high-water mark of a process.
