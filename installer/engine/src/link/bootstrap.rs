@@ -34,6 +34,8 @@ const SEND: &str = "KUBEZT-SEND";
 const NOT_EXECUTABLE: &str = "KUBEZT-NOEXEC";
 /// What the node says when the program that arrived has another digest.
 const BAD: &str = "KUBEZT-BAD ";
+/// Bytes of the program that are compressed as one piece: large enough that the pieces cost nothing.
+const PIECE: usize = 4 << 20;
 /// How long starting the program may take.
 const START_SECONDS: u64 = 60;
 /// How long sending the program may take.
@@ -84,17 +86,23 @@ impl NodeProgram {
         format!("{PROGRAM_FOLDER}/kubezt-{}", self.digest)
     }
 
-    /// Compressed once, whatever the number of nodes that need it.
+    /// Compressed once, whatever the number of nodes that need it: piece by piece on every processor, since whatever reads one
+    /// gzip member reads many (RFC 1952, section 2.2).
     async fn compressed(&self) -> Result<&[u8], LinkError> {
         let failed = |source| LinkError::Program { path: self.path.clone(), source };
         let compress = || async {
-            let bytes = Arc::clone(&self.bytes);
-            let compressing = tokio::task::spawn_blocking(move || {
-                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(&bytes)?;
-                encoder.finish()
+            let pieces = (0..self.bytes.len()).step_by(PIECE).map(|start| {
+                let bytes = Arc::clone(&self.bytes);
+                tokio::task::spawn_blocking(move || {
+                    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                    encoder.write_all(&bytes[start..bytes.len().min(start + PIECE)])?;
+                    encoder.finish()
+                })
             });
-            compressing.await.map_err(std::io::Error::other).flatten().map_err(failed)
+            let members = futures::future::try_join_all(pieces).await.map_err(std::io::Error::other);
+            let members: std::io::Result<Vec<Vec<u8>>> =
+                members.and_then(|members| members.into_iter().collect());
+            members.map(|members| members.concat()).map_err(failed)
         };
         self.compressed.get_or_try_init(compress).await.map(Vec::as_slice)
     }
@@ -242,7 +250,9 @@ mod tests {
     async fn the_program_is_sent_once_and_only_whole() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("state");
-        let program = program(folder.path(), "#!/bin/sh\necho started \"$@\"\n");
+        // Longer than what is compressed as one piece.
+        let comment = "#".repeat(PIECE);
+        let program = program(folder.path(), &format!("#!/bin/sh\necho started \"$@\"\n{comment}\n"));
         let need = run(&root, &program.start_script(), b"");
         let need = need.trim_start();
         assert!(need.starts_with(NEED) && need.split_whitespace().count() == 3, "{need}");

@@ -63,6 +63,15 @@ impl Pair {
             Self::Unlisted => "unlisted-client",
         }
     }
+
+    /// What the connecting pod attempts. A connection by name tells that the name resolves as well; where there must be none, that
+    /// has to be told apart.
+    const fn attempts(self) -> &'static [Attempt] {
+        match self {
+            Self::Listed => &[Attempt::Connect],
+            Self::Unlisted => &[Attempt::Resolve, Attempt::Connect],
+        }
+    }
 }
 
 /// What the connecting pod does, each in a container of its own.
@@ -75,8 +84,6 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    const ALL: [Self; 2] = [Self::Resolve, Self::Connect];
-
     const fn name(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
@@ -182,7 +189,7 @@ impl<'a> Ground<'a> {
         })
     }
 
-    /// Starts a pair of pods that makes both attempts, each for `patience` at most. What allows the listed pair to talk
+    /// Starts a pair of pods that makes its attempts, each for `patience` at most. What allows the listed pair to talk
     /// is made first, so that its pods never wait for a policy.
     ///
     /// # Errors
@@ -213,10 +220,14 @@ impl<'a> Ground<'a> {
         // The dot at its end makes the name complete: no search list is gone through first.
         let target = format!("{server}.{}.svc.{}.:{PORT}", self.namespace, self.domain);
         let seconds = patience.as_secs().to_string();
-        let containers = Attempt::ALL.map(|attempt| {
-            let name = attempt.name();
-            (name, ["probe", name, &target, "--seconds", &seconds].map(str::to_owned).to_vec())
-        });
+        let containers: Vec<_> = pair
+            .attempts()
+            .iter()
+            .map(|attempt| {
+                let name = attempt.name();
+                (name, ["probe", name, &target, "--seconds", &seconds].map(str::to_owned).to_vec())
+            })
+            .collect();
         let connecting = self.pod(pair.client(), pair.client(), near, &containers);
         tokio::try_join!(self.create_pod(&listening), self.create_pod(&connecting)).map(drop)
     }

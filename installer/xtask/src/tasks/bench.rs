@@ -69,7 +69,7 @@ struct Figures {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.no_build {
-        build::everything(true)?;
+        build::for_labs(&[LAB])?;
     }
     let folder = places::target().join("bench");
     remove(&folder)?;

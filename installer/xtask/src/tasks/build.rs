@@ -1,5 +1,6 @@
 //! `cargo xtask build`: the static binary, the components and the boxes, side by side.
 
+use std::collections::BTreeSet;
 use std::thread;
 
 use anyhow::{Result, anyhow};
@@ -18,22 +19,36 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    everything(!arguments.without_box)
+    let boxes = match arguments.without_box {
+        true => BTreeSet::new(),
+        false => Inventory::load(&places::checkout())?.boxes(),
+    };
+    parts(&boxes)
 }
 
-/// Builds all parts; each part's wall time is printed.
+/// Builds all that labs need; their nodes are made of boxes of their own choice.
+///
+/// # Errors
+/// There is no such lab; and as [`parts`].
+pub fn for_labs(labs: &[&str]) -> Result<()> {
+    let inventory = Inventory::load(&places::checkout())?;
+    let boxes: Result<Vec<_>> = labs.iter().map(|lab| Ok(inventory.lab(lab)?.boxes())).collect();
+    parts(&boxes?.into_iter().flatten().collect())
+}
+
+/// Builds all parts, and these boxes; each part's wall time is printed.
 ///
 /// # Errors
 /// The first error, after all parts have ended.
-pub fn everything(with_box: bool) -> Result<()> {
+fn parts(boxes: &BTreeSet<String>) -> Result<()> {
     // apt takes one caller at a time, so all packages come first.
     lab::packages::install(&lab::packages::build())?;
-    if with_box {
+    if !boxes.is_empty() {
         lab::packages::install(lab::packages::NODES)?;
     }
     report::timed("build", || {
         thread::scope(|scope| {
-            let boxes_made = scope.spawn(|| if with_box { boxes() } else { Ok(()) });
+            let boxes_made = scope.spawn(|| if boxes.is_empty() { Ok(()) } else { lab::make_boxes(boxes).map(drop) });
             // What obtains the components is a part of the binary's own crates, so it is built on the way there; compiling
             // components takes longest and begins at once.
             let compiled = report::timed("component builder", component_builder).map(|()| {
@@ -49,11 +64,6 @@ pub fn everything(with_box: bool) -> Result<()> {
             compiled.and(join(boxes_made))
         })
     })
-}
-
-/// Those that the nodes of all labs are made of.
-fn boxes() -> Result<()> {
-    lab::make_boxes(&Inventory::load(&places::checkout())?.boxes()).map(drop)
 }
 
 /// The static release binary.

@@ -16,7 +16,7 @@ pub struct Arguments {
 const LAB: &str = "demo";
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    build::everything(true)?;
+    build::for_labs(&[LAB])?;
     report::timed("fresh lab demo", || LabArgument { lab: LAB.to_owned() }.open()?.fresh())?;
     let cluster = lab::folder(LAB).join("cluster.yaml");
     report::timed("install", || {

@@ -5,6 +5,9 @@ use anyhow::{Result, bail};
 use super::{build, test};
 use crate::lab;
 
+/// The tests' own lab.
+const LAB: &str = "test";
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Leave the nodes up afterwards
@@ -18,6 +21,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(obstacle) = lab::packages::obstacle()? {
         bail!("nodes cannot be made here: {obstacle}");
     }
-    build::everything(true)?;
-    test::on_nodes("test", "soak", arguments.filter.as_deref(), arguments.keep)
+    build::for_labs(&[LAB])?;
+    test::on_nodes(LAB, "soak", arguments.filter.as_deref(), arguments.keep)
 }

@@ -29,7 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         return Ok(());
     }
-    build::everything(true)?;
+    build::for_labs(&LABS.map(|(lab, _)| lab))?;
     let filter = arguments.filter.as_deref();
     for (lab, stories) in LABS {
         if filter.is_none_or(|filter| has_story(stories, filter)) {
