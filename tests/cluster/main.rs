@@ -9,6 +9,7 @@ mod baseline;
 mod certificates;
 mod converged;
 mod doctor;
+mod endpoint;
 mod firewall;
 mod install;
 mod killed;
@@ -47,6 +48,7 @@ const STORIES: &[(&str, Story)] = &[
     ("a_doctor_tells_the_cause_first", doctor::explains),
     ("ports_of_the_cluster_are_closed_to_others", firewall::closed_to_others),
     ("a_firewall_that_cuts_the_operator_off_is_undone", firewall::undone),
+    ("workers_reach_the_api_through_a_balancer_that_is_named", endpoint::external),
     ("nodes_are_reached_as_root_and_by_an_agent", access::root_and_agent),
     ("renewal_under_load_fails_no_request", certificates::renewal_under_load),
     ("leaves_are_renewed_by_the_node", certificates::renewed_by_the_node),

@@ -3,7 +3,7 @@
 //! These types mirror the file; nothing past `resolve` sees them. Unknown keys are errors everywhere.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -107,8 +107,14 @@ pub fn default_kubernetes_version() -> semver::Version {
 pub struct EndpointSpec {
     /// Stable DNS name of the API, in every serving certificate. Empty means `api.<cluster>.internal`.
     pub name: String,
-    /// Further addresses that are put into the serving certificate, such as a load balancer's.
+    /// Further addresses that are put into the serving certificate, such as a name server's answers for `name`.
     pub addresses: Vec<IpAddr>,
+    /// Where a load balancer of the site, or an address that moves between the control-plane nodes, passes connections on to the API
+    /// servers, as `address:port`; they are put into the serving certificate too. kubelet and the network plug-in of workers then reach
+    /// the API there and nowhere else. Control-plane nodes go on speaking to each other, since many a balancer does not
+    /// lead back to where a connection comes from; pods use the Service `kubernetes`, which leads to the servers themselves.
+    #[schemars(schema_with = "crate::schema::sockets")]
+    pub external: Vec<SocketAddr>,
     /// Port of every API server.
     pub port: u16,
     /// Loopback port of the on-node balancer through which kubelets, controllers and the CNI reach the API.
@@ -117,7 +123,13 @@ pub struct EndpointSpec {
 
 impl Default for EndpointSpec {
     fn default() -> Self {
-        Self { name: String::new(), addresses: Vec::new(), port: 6443, balancer_port: 7443 }
+        Self {
+            name: String::new(),
+            addresses: Vec::new(),
+            external: Vec::new(),
+            port: 6443,
+            balancer_port: 7443,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The cluster and each of its nodes as they should be.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,9 @@ pub struct Endpoint {
     pub name: String,
     /// Further addresses in the serving certificate.
     pub addresses: Vec<IpAddr>,
+    /// Where workers reach the API servers in place of the servers' own addresses; empty where they reach those.
+    #[serde(default)]
+    pub external: Vec<SocketAddr>,
     /// Port of every API server.
     pub port: u16,
     /// Loopback port of the balancer on every node.

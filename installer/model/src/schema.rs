@@ -66,6 +66,11 @@ pub fn networks(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({ "type": "array", "items": { "type": "string", "format": "network" } })
 }
 
+/// The schema of a list of addresses with ports.
+pub fn sockets(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "type": "array", "items": { "type": "string" } })
+}
+
 /// What may stand at the top of the overrides.
 #[derive(Default)]
 struct Overrides {

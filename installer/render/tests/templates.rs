@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests may")]
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use kubezt_model::SecretText;
-use kubezt_model::desired::{Cluster, DesiredNode, OnChange, Sensitivity};
+use kubezt_model::desired::{
+    CertificateKind, Cluster, DesiredCertificate, DesiredNode, LeafSpec, OnChange, Sensitivity,
+};
 use kubezt_model::settings::Argument;
 use kubezt_model::yaml;
 use kubezt_render::{Input, RenderError, Secrets, Templates, chart_values, render_manifests, render_node};
@@ -304,6 +307,30 @@ fn dual_stack_and_several_control_planes_render() {
     assert!(!etcd.iter().any(|word| word.starts_with("--initial-cluster=")), "{etcd:?}");
     let servers = document(&node, "/etc/kubezt/node.json");
     assert_eq!(servers.pointer("/servers/2"), Some(&json!("[fd00::13]:6443")));
+}
+
+#[test]
+fn workers_reach_an_external_endpoint_and_the_control_plane_itself() {
+    let mut cluster = sample_cluster();
+    cluster.endpoint.external =
+        vec!["198.51.100.7:443".parse().unwrap(), "[2001:db8::7]:443".parse().unwrap()];
+    let servers =
+        |node: usize| document(&rendered(&cluster, node), "/etc/kubezt/node.json")["servers"].clone();
+    assert_eq!(servers(0), json!(["10.0.0.11:6443"]));
+    assert_eq!(servers(1), json!(["198.51.100.7:443", "[2001:db8::7]:443"]));
+    let node = rendered(&cluster, 0);
+    fn leaf(certificate: &DesiredCertificate) -> Option<&LeafSpec> {
+        match &certificate.kind {
+            CertificateKind::Leaf(leaf) => Some(leaf),
+            CertificateKind::Intermediate(_) => None,
+        }
+    }
+    let is_external = |address: &IpAddr| cluster.endpoint.external.iter().any(|one| one.ip() == *address);
+    let named = |leaf: &LeafSpec| leaf.ip_addresses.iter().filter(|address| is_external(address)).count();
+    let leaves = node.certificates.iter().filter_map(leaf);
+    let naming: Vec<(&str, usize)> =
+        leaves.map(|leaf| (leaf.common_name.as_str(), named(leaf))).filter(|(_, named)| *named > 0).collect();
+    assert_eq!(naming, [("kube-apiserver", 2)]);
 }
 
 #[test]

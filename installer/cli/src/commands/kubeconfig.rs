@@ -1,6 +1,7 @@
 //! `kubezt kubeconfig`
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fs_err as fs;
@@ -50,16 +51,14 @@ pub async fn run(arguments: KubeconfigArgs, printer: Printer) -> Result<(), Fail
         .await
         .map_err(Failure::environment)?;
     let cluster = &context.cluster;
-    let address = cluster.control_plane().next().map(kubezt_model::desired::Node::address);
-    let server = match address {
-        Some(std::net::IpAddr::V6(address)) => format!("https://[{address}]:{}", cluster.endpoint.port),
-        Some(address) => format!("https://{address}:{}", cluster.endpoint.port),
-        None => return Err(Failure::usage("the cluster has no control plane")),
-    };
+    let own =
+        cluster.control_plane().next().map(|node| SocketAddr::new(node.address(), cluster.endpoint.port));
+    let server = cluster.endpoint.external.first().copied().or(own);
+    let server = server.ok_or_else(|| Failure::usage("the cluster has no control plane"))?;
     let expires = now + jiff::SignedDuration::from_hours(arguments.hours.into());
     let text = credential::kubeconfig(
         cluster.name.as_str(),
-        &server,
+        &format!("https://{server}"),
         &cluster.endpoint.name,
         &trust,
         &arguments.user,

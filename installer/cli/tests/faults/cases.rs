@@ -233,6 +233,14 @@ pub fn values() -> Vec<Fault> {
         fault("an endpoint beyond all ports", Swap(&[("port: 6443", "port: 70000")])),
         fault("an endpoint on a port of etcd", Swap(&[("port: 6443", "port: 2379")])),
         fault("an endpoint on the balancer's port", Swap(&[("port: 6443", "port: 7443")])),
+        fault(
+            "an external endpoint without a port",
+            Swap(&[("port: 6443", "port: 6443, external: [192.0.2.7]")]),
+        ),
+        fault(
+            "an external endpoint that is this machine",
+            Swap(&[("port: 6443", "port: 6443, external: ['127.0.0.1:6443']")]),
+        ),
         fault("an endpoint that is everywhere", Swap(&[("port: 6443", "port: 6443, addresses: [0.0.0.0]")])),
         fault("an SSH user without a name", Swap(&[("user: admin", "user: ''")])),
         fault(

@@ -187,6 +187,7 @@ fn cluster(file: &ClusterFile, profile: &str, settings: Settings) -> Cluster {
         endpoint: Endpoint {
             name: endpoint_name,
             addresses: spec.endpoint.addresses.clone(),
+            external: spec.endpoint.external.clone(),
             port: spec.endpoint.port,
             balancer_port: spec.endpoint.balancer_port,
         },

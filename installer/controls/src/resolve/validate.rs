@@ -392,6 +392,16 @@ fn endpoint(spec: &ClusterSpec, problems: &mut Problems<'_>) {
             problems.add("endpoint", &address.to_string(), problem);
         }
     }
+    for external in &endpoint.external {
+        let why = match unreachable(&external.ip()) {
+            Some(why) => Some(format!("is not an address nodes can reach: {why}")),
+            None if external.port() == 0 => Some("has no port".to_owned()),
+            None => None,
+        };
+        if let Some(why) = why {
+            problems.add("endpoint", &external.to_string(), format!("`endpoint.external`: {external} {why}"));
+        }
+    }
     for (field, port) in [("port", endpoint.port), ("balancerPort", endpoint.balancer_port)] {
         if port == 0 {
             problems.add("endpoint", field, format!("`endpoint.{field}` must not be 0"));

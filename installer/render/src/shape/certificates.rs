@@ -6,7 +6,7 @@
 //! bundles of all nodes hold the public side of every one. Two bundles are read at a start only: etcd's, and the keys that
 //! service-account tokens are verified with.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kubezt_model::Owner;
 use kubezt_model::cluster::Role;
@@ -126,6 +126,7 @@ fn api_server(cluster: &Cluster, node: &Node) -> LeafSpec {
     ip_addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
     ip_addresses.push(cluster.networks.kubernetes_service);
     ip_addresses.extend(&cluster.endpoint.addresses);
+    ip_addresses.extend(cluster.endpoint.external.iter().map(SocketAddr::ip));
     LeafSpec {
         dns_names: unique(dns_names),
         ip_addresses: unique(ip_addresses),

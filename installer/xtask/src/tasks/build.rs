@@ -48,7 +48,8 @@ fn parts(boxes: &BTreeSet<String>) -> Result<()> {
     }
     report::timed("build", || {
         thread::scope(|scope| {
-            let boxes_made = scope.spawn(|| if boxes.is_empty() { Ok(()) } else { lab::make_boxes(boxes).map(drop) });
+            let boxes_made =
+                scope.spawn(|| if boxes.is_empty() { Ok(()) } else { lab::make_boxes(boxes).map(drop) });
             // What obtains the components is a part of the binary's own crates, so it is built on the way there; compiling
             // components takes longest and begins at once.
             let compiled = report::timed("component builder", component_builder).map(|()| {

@@ -1,6 +1,6 @@
 //! Names: a node knows its own, and the endpoint's name leads to the control plane or nowhere.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use kubezt_model::desired::{Cluster, Node};
 use kubezt_model::node::{Read, Reading};
@@ -84,12 +84,13 @@ fn endpoint(scene: &Scene<'_>, answer: &NameReading, place: &Place<'_>) -> Optio
     let endpoint = &scene.cluster().endpoint;
     let NameReading::Addresses(found) = answer else { return None };
     let control_plane = scene.cluster().control_plane().flat_map(|node| &node.addresses);
-    let known: Vec<&IpAddr> = control_plane.chain(&endpoint.addresses).collect();
+    let external = endpoint.external.iter().map(SocketAddr::ip);
+    let known: Vec<IpAddr> = control_plane.chain(&endpoint.addresses).copied().chain(external).collect();
     let strange: Vec<&IpAddr> =
         found.iter().filter(|address| !known.contains(address) && !address.is_loopback()).collect();
     (!strange.is_empty()).then(|| {
         let what = format!(
-            "the endpoint's name {} leads to {}, which is neither a control-plane node nor in `endpoint.addresses`",
+            "the endpoint's name {} leads to {}, which is neither a control-plane node nor in `endpoint.addresses` or `endpoint.external`",
             endpoint.name,
             list(&strange)
         );
