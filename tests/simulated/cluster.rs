@@ -47,6 +47,12 @@ pub fn changed(profile: &str, workers: usize) -> Arc<Desired> {
     Arc::new(assembly::desired(&spec.text(), profile, "2").unwrap())
 }
 
+/// The same cluster with leaves of another lifetime.
+pub fn living(profile: &str, workers: usize, lifetime: &str) -> Arc<Desired> {
+    let settings = Map::from_iter([("pki.leafLifetime".to_owned(), json!(lifetime))]);
+    resolve(&plain(profile, workers).with(settings)).unwrap()
+}
+
 /// Three control-plane nodes and this many workers: those of [`desired`], and two more.
 pub fn highly_available(profile: &str, workers: usize) -> Arc<Desired> {
     let mut spec = plain(profile, workers);

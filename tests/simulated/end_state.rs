@@ -35,7 +35,7 @@ struct NodeState {
     units: Vec<(String, bool, bool)>,
 }
 
-/// What a certificate says beside its key and serial number.
+/// What a certificate says beside its key, its serial number and when it was issued.
 #[derive(Debug, PartialEq)]
 struct Says {
     subject: (String, Vec<String>),
@@ -43,7 +43,8 @@ struct Says {
     usages: (BTreeSet<String>, BTreeSet<String>),
     authority: (bool, Option<u32>),
     issuer: String,
-    validity: (jiff::Timestamp, jiff::Timestamp),
+    /// From its first moment to its last.
+    lives: jiff::SignedDuration,
 }
 
 impl From<&CertificateInfo> for Says {
@@ -54,20 +55,12 @@ impl From<&CertificateInfo> for Says {
             usages: (info.key_usages.clone(), info.extended_usages.clone()),
             authority: (info.is_ca, info.path_length),
             issuer: info.issuer_common_name.clone(),
-            validity: (info.not_before, info.not_after),
+            lives: info.not_after.duration_since(info.not_before),
         }
     }
 }
 
 impl EndState {
-    /// The same without what certificates live: a leaf of another lifetime stays until it is due.
-    pub fn without_lifetimes(mut self) -> Self {
-        for says in self.nodes.values_mut().flat_map(|node| node.certificates.values_mut()).flatten() {
-            says.validity.1 = says.validity.0;
-        }
-        self
-    }
-
     /// Fails with the places that differ, since all of it would be too much to read.
     pub fn assert_same(&self, other: &Self, what: &str) {
         if self != other {
@@ -166,7 +159,7 @@ fn member_faults(world: &World) -> Vec<String> {
     vec![format!("members of etcd are {:?}", etcd.members())]
 }
 
-/// Every certificate belongs to its key, leads to the root and allows its use.
+/// Every certificate belongs to its key, leads to the root and allows its use, and no leaf lives longer than leaves may.
 fn certificate_faults(world: &World, desired: &DesiredNode, node: &Node) -> Vec<String> {
     let mut faults = Vec::new();
     for certificate in &desired.certificates {
@@ -183,6 +176,11 @@ fn certificate_faults(world: &World, desired: &DesiredNode, node: &Node) -> Vec<
         let anchors = world.root.certificate().as_slice();
         if let Err(fault) = kubezt_pki::verify_chain(chain.as_slice(), anchors, usage, world.now) {
             faults.push(format!("{}: {path}: {fault}", desired.node.name));
+        }
+        let first = chain.first();
+        let allowed = world.desired().cluster.settings.pki.leaf_lifetime;
+        if usage.is_some() && allowed.is_exceeded(first.not_before, first.not_after) {
+            faults.push(format!("{}: {path} lives longer than {allowed}", desired.node.name));
         }
     }
     faults

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kubezt_engine::certificates::{ApplyActions, Authorities, DueCertificates, Issuer};
 use kubezt_engine::executor::{Fleet, Sink};
@@ -96,6 +97,12 @@ impl World {
             desired,
             fault,
         })
+    }
+
+    /// The same world after a while in which nothing happened, and no node renewed its leaves.
+    pub fn later(&self, pause: Duration) -> Arc<Self> {
+        let world = self.fork(Arc::clone(&self.desired), None);
+        Arc::new(Self { now: self.now + pause, ..Arc::into_inner(world).unwrap() })
     }
 
     /// The same world, in which something happens to a node in the next run.

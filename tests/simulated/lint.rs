@@ -8,6 +8,8 @@ use kubezt_model::desired::{Desired, DesiredNode, OnChange};
 use kubezt_model::plan::{Disruption, Operation, Plan, Step, StepId};
 use kubezt_plan::{Selection, Ticket};
 
+use crate::{assert_complete, bare, cluster, install, plan};
+
 /// Where members of etcd have their data, which is set aside and never removed.
 const ETCD_DATA: &str = "/var/lib/etcd";
 
@@ -153,4 +155,49 @@ fn foreign(desired: &Desired, step: &Step) -> Vec<String> {
         _ => Vec::new(),
     };
     of_node.chain(of_api).map(|what| format!("{} removes {what}, which is not kubezt's", step.id)).collect()
+}
+
+/// Every run of the other modules is of a plan that the linter finds nothing in; here are plans that it has to find something in.
+#[test]
+fn the_linter_finds_what_it_looks_for() {
+    let before = bare(cluster::highly_available("stig", 1));
+    let first = plan(&before);
+    assert_complete(&before, &install(&before), "before");
+    let after = before.fork(cluster::highly_available("nsa", 1), None);
+    let change = plan(&after);
+    let found = |desired: &Desired, plan: &Plan, edit: &dyn Fn(&mut Plan)| {
+        let mut edited = plan.clone();
+        edit(&mut edited);
+        lint(desired, &edited).join("\n")
+    };
+    let actions = |step: &mut Step, edit: &dyn Fn(&mut Vec<Action>)| {
+        if let Operation::Node { actions } = &mut step.operation {
+            edit(actions);
+        }
+    };
+    let each = |plan: &mut Plan, edit: &dyn Fn(&mut Vec<Action>)| {
+        plan.steps.iter_mut().for_each(|step| actions(step, edit))
+    };
+    let waits = |action: &Action| !matches!(action, Action::Wait { .. } | Action::RestartStaticPod { .. });
+    let alien = || Action::RemoveFile { path: "/etc/passwd".to_owned() };
+    let of_first = |edit: &dyn Fn(&mut Plan)| found(before.desired(), &first, edit);
+    let of_change = |edit: &dyn Fn(&mut Plan)| found(after.desired(), &change, edit);
+    assert_eq!((of_first(&|_| {}), of_change(&|_| {})), (String::new(), String::new()));
+    for (part, said) in [
+        ("comes later", of_first(&|plan| plan.steps.reverse())),
+        ("does not exist", of_first(&|plan| drop(plan.steps.remove(0)))),
+        ("two steps are named", of_first(&|plan| plan.steps.push(plan.steps[0].clone()))),
+        ("after the start of what reads it", of_first(&|plan| each(plan, &|actions| actions.reverse()))),
+        ("does not wait for it", of_change(&|plan| each(plan, &|actions| actions.retain(waits)))),
+        ("which is not kubezt's", of_change(&|plan| each(plan, &|actions| actions.push(alien())))),
+        (
+            "is said to interrupt nothing",
+            of_change(&|plan| {
+                plan.steps.iter_mut().for_each(|step| step.interrupts = Disruption::None);
+            }),
+        ),
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(told(&first, "kubelet.service").len(), 3, "what is no secret is told everywhere");
 }

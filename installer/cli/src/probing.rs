@@ -14,21 +14,15 @@ use kubezt_engine::probes::pods::Ground;
 use kubezt_engine::probes::{
     ProbeResult as Tried, admission, anonymous, at_rest, audit, firewall, quota, tls,
 };
-use kubezt_model::NodeName;
 use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, Node};
 use kubezt_model::settings::LimitedResource;
+use kubezt_model::{NodeName, ports};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 use crate::assemble;
 use crate::context::Context;
-
-/// etcd's client port.
-const ETCD_PORT: u16 = 2379;
-
-/// kubelet's port.
-const KUBELET_PORT: u16 = 10250;
 
 /// What probes came to.
 #[derive(Debug, Default)]
@@ -141,8 +135,8 @@ impl<'a> Trial<'a> {
     fn dialler(&self, node: &Node, component: TlsComponent) -> Result<Dialler, String> {
         let port = match component {
             TlsComponent::KubeApiserver => self.cluster.endpoint.port,
-            TlsComponent::Etcd => ETCD_PORT,
-            TlsComponent::Kubelet => KUBELET_PORT,
+            TlsComponent::Etcd => ports::ETCD_CLIENTS,
+            TlsComponent::Kubelet => ports::KUBELET,
         };
         self.fleet.nodes.dialler(&node.name, loopback(port))
     }

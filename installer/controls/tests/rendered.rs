@@ -5,12 +5,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use kubezt_controls::report::table;
 use kubezt_controls::{Evidence, judge};
-use kubezt_model::desired::{Cluster, DesiredNode};
+use kubezt_model::desired::{CertificateKind, Cluster, DesiredNode};
 use kubezt_model::node::{FileKind, FileReading, Read, Reading};
 use kubezt_model::{Digest, SecretText, yaml};
 use kubezt_render::{Input, Secrets, Templates, render_node};
@@ -55,6 +55,29 @@ fn rendered_nodes_meet_their_profile() {
         let findings = judge(&library, &cluster, &evidence);
         let red = findings.iter().filter(|finding| finding.verdict.is_failure()).count();
         assert_eq!(red, 0, "{profile}\n{}", table(&library, &cluster, &findings, false));
+    }
+}
+
+/// A leaf that nobody looks at could live for years.
+#[test]
+fn every_leaf_is_looked_at_for_how_long_it_lives() {
+    let (library, templates, images) = (library(), templates(), images());
+    let cluster = resolved(&library, CLUSTER, "stig");
+    let secrets = Secrets { encryption_key: SecretText::new("A".repeat(43) + "=") };
+    let input = Input { cluster: &cluster, images: &images, secrets: &secrets };
+    for node in &cluster.nodes {
+        let desired = render_node(&templates, &input, node).unwrap();
+        let leaves = desired.certificates.iter().filter_map(|certificate| match &certificate.kind {
+            CertificateKind::Leaf(_) => Some(certificate.certificate_path.as_str()),
+            CertificateKind::Intermediate(_) => None,
+        });
+        let leaves: BTreeSet<&str> = leaves.collect();
+        let reads = kubezt_controls::reads(&library, &cluster, node);
+        let looked_at = reads.iter().filter_map(|read| match read {
+            Read::Subjects { path } => Some(path.as_str()),
+            _ => None,
+        });
+        assert_eq!(looked_at.collect::<BTreeSet<&str>>(), leaves, "{}", node.name);
     }
 }
 

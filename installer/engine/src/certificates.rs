@@ -15,7 +15,7 @@ use kubezt_model::desired::{
     DesiredNode, LeafSpec, Sensitivity,
 };
 use kubezt_model::node::{Facts, Read, Reading};
-use kubezt_model::{Mode, NodeName, Owner, SecretText};
+use kubezt_model::{Lifetime, Mode, NodeName, Owner, SecretText};
 use kubezt_pki::{CertificateChain, CertificateInfo, PublicKey, RootAuthority};
 use kubezt_plan::{Assessment, Due};
 
@@ -155,6 +155,7 @@ pub fn assess(
             .find(|node| reached(node))
             .is_some_and(|first| first.name == node.node.name);
         let Some(facts) = facts.get(&node.node.name) else { continue };
+        let lifetime = desired.cluster.settings.pki.leaf_lifetime;
         let mut due = Vec::new();
         for certificate in &node.certificates {
             let why = match (&authorities, &certificate.kind) {
@@ -170,7 +171,8 @@ pub fn assess(
                     Some("its authority is issued anew".to_owned())
                 }
                 (Some(authorities), CertificateKind::Leaf(leaf)) => {
-                    leaf_due(facts, certificate, leaf, &authorities.intermediates(leaf.authority), now)
+                    let issuers = authorities.intermediates(leaf.authority);
+                    leaf_due(facts, certificate, leaf, &issuers, lifetime, now)
                 }
             };
             due.extend(why.map(|why| Due { subject: certificate.certificate_path.clone(), why }));
@@ -230,6 +232,7 @@ fn leaf_due(
     certificate: &DesiredCertificate,
     leaf: &LeafSpec,
     issuers: &[CertificateChain],
+    lifetime: Lifetime,
     now: Timestamp,
 ) -> Option<String> {
     let Some(key) = public_key_at(facts, &certificate.key_path) else {
@@ -240,7 +243,7 @@ fn leaf_due(
         return Some("its authority is missing".to_owned());
     }
     let issuers = issuers.iter().map(CertificateChain::first);
-    kubezt_pki::needs_issue_by_any(chain.as_ref(), leaf, issuers, &key, now)
+    kubezt_pki::needs_issue_by_any(chain.as_ref(), leaf, issuers, &key, lifetime, now)
         .map(|reason| reason.to_string())
         .or_else(|| files_due(facts, certificate))
 }

@@ -16,6 +16,7 @@
 //! | [`desired`] | the cluster and each node as they should be |
 //! | [`firewall`] | the host firewall, as it is written and as the kernel holds it |
 //! | [`node`] | what can be read from a node ([`node::Read`]) and what was seen ([`node::Facts`]) |
+//! | [`ports`] | where components listen |
 //! | [`survey`] | what is looked at before a node is touched |
 //! | [`systems`] | operating systems that nodes may run |
 //! | [`health`] | what is looked at where a node is not well |
@@ -40,6 +41,7 @@ pub mod names;
 pub mod nearest;
 pub mod node;
 pub mod plan;
+pub mod ports;
 pub mod redaction;
 pub mod schema;
 pub mod secret;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,10 @@ impl Lifetime {
     /// read theirs again every five minutes (client-go, `transport/cert_rotation.go`), so a third must not be less than that.
     pub const SHORTEST: u64 = 15 * 60;
 
+    /// How far the begin of a fresh certificate lies in the past, so that nodes whose clocks lag a little accept it. A leaf is valid for
+    /// that much longer than its lifetime.
+    pub const BACKDATE: Duration = Duration::from_secs(5 * 60);
+
     /// A lifetime of this many seconds.
     pub const fn from_seconds(seconds: u64) -> Self {
         Self(seconds)
@@ -38,6 +42,16 @@ impl Lifetime {
     /// It as what clocks are compared with.
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.0)
+    }
+
+    /// Whether a leaf that is valid from one moment to another lives longer than one that is issued now for this lifetime. One that
+    /// lives shorter is good: it was issued under another setting, or its issuer ends with it, and it is renewed in its own time.
+    ///
+    /// Plans, nodes and verification all ask this, so that what one of them finds wrong is what the others mend.
+    pub fn is_exceeded(self, not_before: Timestamp, not_after: Timestamp) -> bool {
+        let lives = not_after.duration_since(not_before);
+        u64::try_from(lives.as_secs())
+            .is_ok_and(|lives| lives > self.0.saturating_add(Self::BACKDATE.as_secs()))
     }
 }
 
@@ -96,6 +110,18 @@ mod tests {
             assert_eq!(lifetime.seconds(), seconds, "{text}");
             assert_eq!(lifetime.to_string(), written);
         }
+    }
+
+    #[test]
+    fn what_lives_longer_than_it_and_what_was_backdated_exceeds_it() {
+        let day = Lifetime::from_seconds(86_400);
+        let until = |seconds| {
+            day.is_exceeded(Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds))
+        };
+        assert!(!until(-1) && !until(3600) && !until(86_400) && !until(86_700));
+        assert!(until(86_701) && until(30 * 86_400));
+        assert!(day.is_exceeded(Timestamp::MIN, Timestamp::MAX));
+        assert!(!Lifetime::from_seconds(u64::MAX).is_exceeded(Timestamp::MIN, Timestamp::MAX));
     }
 
     #[test]

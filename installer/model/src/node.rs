@@ -129,7 +129,7 @@ pub enum Read {
         /// Absolute path.
         path: String,
     },
-    /// Whom the certificates of a PEM file are for.
+    /// Whom the certificates of a PEM file are for, and how long they live.
     Subjects {
         /// Absolute path.
         path: String,

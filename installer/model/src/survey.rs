@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
@@ -188,7 +189,7 @@ pub struct KubeconfigReading {
     pub server: String,
 }
 
-/// Who a certificate is for.
+/// Who a certificate is for, and from when until when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SubjectReading {
@@ -198,6 +199,10 @@ pub struct SubjectReading {
     pub organizations: Vec<String>,
     /// SHA-256 of the certificate.
     pub fingerprint: Digest,
+    /// Start of the validity.
+    pub not_before: Timestamp,
+    /// End of the validity.
+    pub not_after: Timestamp,
 }
 
 /// An address and port.

@@ -14,8 +14,6 @@ use crate::key::{PrivateKeyPem, PublicKey, generate_for};
 use crate::verify::verify_issued_by;
 use crate::{ChainFault, PkiError};
 
-pub use crate::issuance::BACKDATE;
-
 /// Years a root may live.
 pub const ROOT_YEARS: std::ops::RangeInclusive<u16> = 1..=50;
 
@@ -157,7 +155,7 @@ mod tests {
         );
         assert!(info.extended_usages.is_empty());
         assert_eq!(root.key().algorithm().unwrap(), KeyAlgorithm::EcdsaP384);
-        assert_eq!(info.not_before, now() - BACKDATE);
+        assert_eq!(info.not_before, now() - kubezt_model::Lifetime::BACKDATE);
         assert_eq!(info.not_after.to_string(), "2036-11-20T12:00:00Z");
         verify_issued_by(info, info).unwrap();
         RootAuthority::from_parts(root.certificate, root.key).unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kubezt_model::Lifetime;
 use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, SerialNumber};
 use time::OffsetDateTime;
 
@@ -12,9 +13,6 @@ use crate::random::random_bytes;
 use crate::verify::verify_issued_by;
 use crate::{PkiError, pem};
 
-/// How far `notBefore` lies in the past, so that nodes whose clocks lag a little accept a fresh certificate.
-pub const BACKDATE: Duration = Duration::from_secs(5 * 60);
-
 /// Validity of a certificate, in whole seconds as X.509 has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Validity {
@@ -23,12 +21,12 @@ pub(crate) struct Validity {
 }
 
 impl Validity {
-    /// From `now` less [`BACKDATE`] to `end`.
+    /// From `now` less [`Lifetime::BACKDATE`] to `end`.
     pub(crate) fn until(now: Timestamp, end: Timestamp) -> Result<Self, PkiError> {
         let error = || PkiError::Lifetime(format!("{now} to {end}"));
         let now = whole_seconds(now);
         let not_after = whole_seconds(end);
-        let not_before = now.checked_sub(BACKDATE).map_err(|_| error())?;
+        let not_before = now.checked_sub(Lifetime::BACKDATE).map_err(|_| error())?;
         if not_after <= now { Err(error()) } else { Ok(Self { not_before, not_after }) }
     }
 

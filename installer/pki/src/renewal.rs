@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kubezt_model::Lifetime;
 use kubezt_model::desired::{AuthorityKind, LeafSpec};
 use serde::Serialize;
 
@@ -14,8 +15,8 @@ use crate::key::PublicKey;
 use crate::leaf::usage_names;
 use crate::verify::verify_issued_by;
 
-/// When a certificate is renewed. Everybody follows one policy: whoever looks from outside finds due what the node itself would
-/// renew, at the same second.
+/// When a certificate is renewed for its own life. Everybody follows one policy: whoever looks from outside finds due what the node
+/// itself would renew, at the same second. A leaf that lives longer than leaves may by now is due before ([`Reason::Long`]).
 ///
 /// It is due once a third of its life is left, or a little later: how much is drawn from its fingerprint, so that certificates that
 /// were issued together are not renewed together, and everybody who looks draws the same. It never waits until less than
@@ -103,12 +104,17 @@ pub enum Reason {
         /// End.
         ends: Timestamp,
     },
+    /// It lives longer than leaves may by now: the setting was lowered since it was issued.
+    Long {
+        /// The setting.
+        allowed: Lifetime,
+    },
 }
 
 impl Reason {
     /// Whether nothing but time is the reason: the same leaf, signed again, is all that is needed.
     pub const fn is_time(&self) -> bool {
-        matches!(self, Self::NotYetValid { .. } | Self::Expired { .. } | Self::Due { .. })
+        matches!(self, Self::NotYetValid { .. } | Self::Expired { .. } | Self::Due { .. } | Self::Long { .. })
     }
 }
 
@@ -133,6 +139,7 @@ impl fmt::Display for Reason {
             Self::NotYetValid { from } => write!(formatter, "it is not valid before {from}"),
             Self::Expired { at } => write!(formatter, "it expired at {at}"),
             Self::Due { ends } => write!(formatter, "it ends at {ends} and is due for renewal"),
+            Self::Long { allowed } => write!(formatter, "it lives longer than {allowed}, which leaves may"),
         }
     }
 }
@@ -146,11 +153,15 @@ fn list(words: &[String]) -> String {
 /// `existing` is the chain in the file, none where the file is absent or cannot be read; `key` is the public half of
 /// the key beside it. A leaf that was clipped to the end of its intermediate is not renewed before that intermediate
 /// is: signing it again would gain nothing, and it would be due again at once.
+///
+/// `lifetime` is what leaves may live by now. One that lives longer is due whatever is left of it; one that lives shorter waits
+/// for its time, since signing it again would make nothing safer ([`Lifetime::is_exceeded`]).
 pub fn needs_issue(
     existing: Option<&CertificateChain>,
     leaf: &LeafSpec,
     intermediate: &CertificateInfo,
     key: &PublicKey,
+    lifetime: Lifetime,
     now: Timestamp,
 ) -> Option<Reason> {
     let Some(chain) = existing else { return Some(Reason::Missing) };
@@ -170,6 +181,11 @@ pub fn needs_issue(
             (!follows || chain.len() != 2).then_some(Reason::Chain)
         })
         .or_else(|| time(found, intermediate.not_after, now))
+        .or_else(|| {
+            lifetime
+                .is_exceeded(found.not_before, found.not_after)
+                .then_some(Reason::Long { allowed: lifetime })
+        })
 }
 
 /// As [`needs_issue`], where any of these intermediates may have signed: one of every control-plane node. Without any, the leaf
@@ -179,11 +195,12 @@ pub fn needs_issue_by_any<'a>(
     leaf: &LeafSpec,
     intermediates: impl IntoIterator<Item = &'a CertificateInfo>,
     key: &PublicKey,
+    lifetime: Lifetime,
     now: Timestamp,
 ) -> Option<Reason> {
     let mut first = None;
     for intermediate in intermediates {
-        let reason = needs_issue(existing, leaf, intermediate, key, now)?;
+        let reason = needs_issue(existing, leaf, intermediate, key, lifetime, now)?;
         // The one that signed knows best: the others only say that they did not.
         if first.is_none() || matches!(first, Some(Reason::Issuer { .. })) {
             first = Some(reason);
@@ -277,6 +294,9 @@ mod tests {
 
     const LIFE: std::time::Duration = std::time::Duration::from_secs(720 * 3600);
 
+    /// Longer than any certificate lives here: what is not about it is not disturbed by it.
+    const ANY: Lifetime = Lifetime::from_seconds(5000 * 86_400);
+
     fn ask(
         chain: Option<&CertificateChain>,
         leaf: &LeafSpec,
@@ -284,7 +304,7 @@ mod tests {
         key: &PublicKey,
         now: Timestamp,
     ) -> Option<Reason> {
-        needs_issue(chain, leaf, authority.chain.first(), key, now)
+        needs_issue(chain, leaf, authority.chain.first(), key, ANY, now)
     }
 
     #[test]
@@ -297,7 +317,7 @@ mod tests {
         let second = std::time::Duration::from_secs(1);
         for (time, wanted) in [
             (now(), None),
-            (now() - crate::authority::BACKDATE, None),
+            (now() - Lifetime::BACKDATE, None),
             (now() - DAY, Some(Reason::NotYetValid { from: chain.first().not_before })),
             (due - second, None),
             (due, Some(Reason::Due { ends: end })),
@@ -352,6 +372,22 @@ mod tests {
         }
 
         #[test]
+        fn what_was_signed_for_the_present_setting_never_lives_too_long(
+            seconds in 1_u64..500 * 86_400,
+            after in 0_u64..364 * 86_400,
+            nanoseconds in 0_u32..1_000_000_000,
+        ) {
+            let authority = Authority::new(AuthorityKind::Kubernetes);
+            let key = public_key();
+            let lifetime = Lifetime::from_seconds(seconds);
+            let time = now() + Duration::new(after, nanoseconds);
+            let chain = authority.sign(&client(), &key, time, lifetime.duration()).unwrap();
+            let long = needs_issue(Some(&chain), &client(), authority.chain.first(), &key, lifetime, time)
+                .is_some_and(|reason| matches!(reason, Reason::Long { .. }));
+            prop_assert!(!long);
+        }
+
+        #[test]
         fn after_any_jump_of_the_clock_one_look_at_the_right_time_is_enough(jump in -300_i64 * 86_400..300 * 86_400) {
             let authority = Authority::new(AuthorityKind::Kubernetes);
             let key = public_key();
@@ -377,7 +413,7 @@ mod tests {
         let chain = one.sign(&leaf, &key, now(), LIFE).unwrap();
         let both = [other.chain.first(), one.chain.first()];
         let ask = |authorities: &[&CertificateInfo], time| {
-            needs_issue_by_any(Some(&chain), &leaf, authorities.iter().copied(), &key, time)
+            needs_issue_by_any(Some(&chain), &leaf, authorities.iter().copied(), &key, ANY, time)
         };
         assert_eq!(ask(&both, now()), None);
         let late = ask(&both, chain.first().not_after).unwrap();
@@ -466,6 +502,28 @@ mod tests {
             let clipped = chain.first().not_after == end;
             assert_eq!(ask(Some(&chain), &client(), &authority, &key, near).is_none(), clipped, "{before}");
         }
+    }
+
+    #[test]
+    fn a_leaf_that_lives_longer_than_leaves_may_by_now_is_due_and_a_shorter_one_is_not() {
+        let authority = Authority::new(AuthorityKind::Kubernetes);
+        let key = public_key();
+        let [day, month] = [24, 720].map(|hours| Lifetime::from_seconds(hours * 3600));
+        let ask = |chain: &CertificateChain, lifetime, time| {
+            needs_issue(Some(chain), &client(), authority.chain.first(), &key, lifetime, time)
+        };
+        let sign = |lifetime: Lifetime| authority.sign(&client(), &key, now(), lifetime.duration()).unwrap();
+        assert_eq!(ask(&sign(month), month, now()), None);
+        let reason = ask(&sign(month), day, now()).unwrap();
+        assert_eq!(reason.to_string(), "it lives longer than 24h, which leaves may");
+        assert!(reason.is_time(), "a node mends it by itself");
+        assert_eq!(ask(&sign(day), day, now()), None);
+        assert_eq!(ask(&sign(day), month, now()), None);
+        // One that ends with its intermediate is not renewed in its time, and is nevertheless where it lives too long.
+        let clipped = sign(Lifetime::from_seconds(5000 * 86_400));
+        let near = authority.chain.first().not_after - DAY;
+        assert_eq!(ask(&clipped, Lifetime::from_seconds(5000 * 86_400), near), None);
+        assert_eq!(ask(&clipped, month, near), Some(Reason::Long { allowed: month }));
     }
 
     #[test]

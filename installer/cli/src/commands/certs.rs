@@ -87,6 +87,7 @@ async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
     printer
         .line(&format!("{:<16} {:<52} {:<28} {:<28} RENEWED", "NODE", "CERTIFICATE", "SUBJECT", "EXPIRES"));
     let now = jiff::Timestamp::now();
+    let lifetime = session.desired.cluster.settings.pki.leaf_lifetime;
     if let Some(root) = context.state.root_certificate().map_err(Failure::environment)? {
         row(printer, "operator", "root.crt", &root, "", now);
     }
@@ -99,8 +100,14 @@ async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
                 .and_then(|text| CertificateChain::parse(text.expose()).ok());
             match chain {
                 Some(chain) => {
-                    let from = chain.first().renewal().due().strftime("%Y-%m-%d %H:%M");
+                    let first = chain.first();
+                    let from = first.renewal().due().strftime("%Y-%m-%d %H:%M");
                     let renewed = match certificate.kind {
+                        CertificateKind::Leaf(_)
+                            if lifetime.is_exceeded(first.not_before, first.not_after) =>
+                        {
+                            format!("by `kubezt install`, now: it lives longer than {lifetime}")
+                        }
                         CertificateKind::Leaf(_) => format!("by the node, from {from}"),
                         CertificateKind::Intermediate(_) => format!("by `kubezt install`, from {from}"),
                     };

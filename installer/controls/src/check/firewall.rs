@@ -8,6 +8,7 @@ use kubezt_model::cluster::Role;
 use kubezt_model::desired::Cluster;
 use kubezt_model::firewall::{TABLE, Table};
 use kubezt_model::node::{Read, Reading};
+use kubezt_model::ports;
 use serde::{Deserialize, Serialize};
 
 use super::{Judged, NodeContext, unexpected};
@@ -26,9 +27,6 @@ pub struct FirewallCheck {
     #[serde(default)]
     pub roles: Vec<Role>,
 }
-
-/// kubelet's port, the only one that pods may reach.
-const KUBELET: &str = "10250";
 
 /// Where a chain sees what is meant for the host itself, before anything was accepted for good.
 const HOOK: &str = "type filter hook input priority filter; policy ";
@@ -117,7 +115,10 @@ fn let_in(rule: &str, table: &Table, cluster: &Cluster) -> Option<String> {
         ["ip" | "ip6", "saddr", set, "accept"] if set.starts_with('@') => {
             return strangers(set.trim_start_matches('@'), table, cluster);
         }
-        ["ip" | "ip6", "saddr", network, "tcp", "dport", KUBELET, "accept"] => pods.contains(*network),
+        // The only port that pods may reach.
+        ["ip" | "ip6", "saddr", network, "tcp", "dport", port, "accept"] => {
+            *port == ports::KUBELET.to_string() && pods.contains(*network)
+        }
         _ => false,
     };
     (!known)

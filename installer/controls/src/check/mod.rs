@@ -15,6 +15,7 @@ pub mod firewall;
 mod glob;
 mod judged;
 pub mod kubelet;
+pub mod leaf_lifetime;
 pub(crate) mod of_setting;
 pub mod op;
 pub mod path;
@@ -53,6 +54,8 @@ pub enum Check {
     Content(content::ContentCheck),
     /// A feature gate.
     FeatureGate(feature_gate::FeatureGateCheck),
+    /// How long leaf certificates live.
+    LeafLifetime(leaf_lifetime::LeafLifetimeCheck),
     /// systemd units.
     Unit(unit::UnitCheck),
     /// Ports that the host firewall closes.
@@ -143,6 +146,7 @@ impl Check {
             Self::File(check) => check.validate(),
             Self::Content(check) => check.validate(),
             Self::FeatureGate(check) => check.validate(),
+            Self::LeafLifetime(check) => check.validate(),
             Self::Unit(check) => check.validate(),
             Self::Firewall(check) => check.validate(),
             Self::Version(check) => check.validate(),
@@ -167,6 +171,7 @@ impl Check {
             Self::Kubelet(check) => among(&check.roles, role),
             Self::File(check) => among(&check.roles, role),
             Self::Content(check) => among(&check.roles, role),
+            Self::LeafLifetime(check) => among(&check.roles, role),
             Self::Unit(check) => among(&check.roles, role),
             Self::Firewall(check) => among(&check.roles, role),
             Self::Sysctl(_) | Self::Version(_) => true,
@@ -182,6 +187,7 @@ impl Check {
             Self::File(check) => check.reads(terms),
             Self::Content(check) => check.reads(terms),
             Self::FeatureGate(check) => check.reads(node),
+            Self::LeafLifetime(check) => check.reads(),
             Self::Unit(check) => check.reads(),
             Self::Firewall(check) => check.reads(),
             Self::Sysctl(check) => check.reads(),
@@ -208,6 +214,7 @@ impl Check {
             Self::File(check) => check.judge(context),
             Self::Content(check) => check.judge(context),
             Self::FeatureGate(check) => check.judge(context),
+            Self::LeafLifetime(check) => check.judge(context),
             Self::Unit(check) => check.judge(context),
             Self::Firewall(check) => check.judge(context),
             Self::Sysctl(check) => check.judge(context),
@@ -263,6 +270,7 @@ pub(crate) fn describe(read: &Read) -> String {
         Read::Unit { name } => format!("unit {name}"),
         Read::Sysctl { key } => format!("kernel parameter {key}"),
         Read::Firewall => "the host firewall".to_owned(),
+        Read::Subjects { path } => format!("the certificates of {path}"),
         Read::Version { program, .. } => format!("version of {program}"),
         other => format!("{other:?}"),
     }

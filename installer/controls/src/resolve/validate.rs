@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use kubezt_model::cluster::{ClusterFile, ClusterSpec, NodeSpec, Role};
 use kubezt_model::settings::Settings;
-use kubezt_model::{Lifetime, NodeName};
+use kubezt_model::{Lifetime, NodeName, ports};
 
 use super::ResolveError;
 use crate::library::Library;
@@ -15,12 +15,12 @@ use crate::place::Source;
 
 /// Ports of a node that Kubernetes itself listens on.
 const TAKEN_PORTS: [(u16, &str); 6] = [
-    (2379, "etcd's clients"),
-    (2380, "etcd's peers"),
-    (2381, "etcd's metrics"),
-    (10250, "kubelet"),
-    (10257, "the controller manager"),
-    (10259, "the scheduler"),
+    (ports::ETCD_CLIENTS, "etcd's clients"),
+    (ports::ETCD_PEERS, "etcd's peers"),
+    (ports::ETCD_METRICS, "etcd's metrics"),
+    (ports::KUBELET, "kubelet"),
+    (ports::CONTROLLER_MANAGER, "the controller manager"),
+    (ports::SCHEDULER, "the scheduler"),
 ];
 
 /// Most characters of a DNS label, and of a label's value in Kubernetes (RFC 1123, section 2.1).

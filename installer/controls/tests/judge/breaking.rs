@@ -1,15 +1,27 @@
 //! One thing broken on a node or in the API.
 
+use std::time::Duration;
+
 use kubezt_controls::report::table;
 use kubezt_controls::{Evidence, ProbeResult, judge};
 use kubezt_model::finding::Verdict;
 use kubezt_model::node::{LastRun, Read, Reading};
+use kubezt_model::survey::SubjectReading;
 use serde_json::json;
 
 use crate::editing::{
     Tamper, both, edit_arguments, edit_manifest, edit_objects, edit_text, facts, firewall, tree_mode,
 };
 use crate::{red, setup, support};
+
+/// What is seen of a leaf, spoiled.
+fn leaf(evidence: &mut Evidence, node: &str, path: &str, spoil: impl Fn(&mut SubjectReading)) {
+    let read = Read::Subjects { path: path.to_owned() };
+    let Some(Reading::Subjects(seen)) = facts(evidence, node).readings.get_mut(&read) else {
+        panic!("nobody looks at {read:?}")
+    };
+    spoil(&mut seen[0]);
+}
 
 fn renewal(evidence: &mut Evidence, ended: Option<LastRun>) {
     let read = Read::Unit { name: "kubezt-renew.service".to_owned() };
@@ -117,6 +129,17 @@ fn breaking_one_thing_turns_exactly_its_requirement_red() {
             renewal(e, Some(LastRun { succeeded: true, seconds_ago: 301 }))
         }),
         ("renewal never ran", &["pki-renewal"], |e| renewal(e, None)),
+        ("a leaf that lives a second too long", &["pki-renewal"], |e| {
+            leaf(e, "cp1", "/etc/etcd/pki/peer.crt", |seen| seen.not_after += Duration::from_secs(1))
+        }),
+        ("a leaf that is as old as a year", &["pki-renewal"], |e| {
+            let year = Duration::from_secs(365 * 86_400);
+            leaf(e, "worker1", "/var/lib/kubelet/pki/kubelet.crt", |seen| seen.not_before -= year)
+        }),
+        ("a leaf that is gone", &["pki-renewal"], |e| {
+            let read = Read::Subjects { path: "/etc/kubezt/pki/balancer.crt".to_owned() };
+            assert!(facts(e, "worker1").readings.insert(read, Reading::Missing).is_some());
+        }),
         ("key too open", &["pki-key-mode"], |e| tree_mode(e, "cp1", "/etc/kubernetes/pki", "/a.key", 0o640)),
         ("certificate writable", &["pki-crt-mode"], |e| {
             tree_mode(e, "cp1", "/etc/kubernetes/pki", "/a.crt", 0o664)

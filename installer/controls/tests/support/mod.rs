@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use jiff::Timestamp;
 use kubezt_controls::{
     ApiRead, Evidence, Library, Probe, ProbeOutcome, ProbeResult, api_reads, reads, resolve,
 };
@@ -14,7 +15,8 @@ use kubezt_model::node::{
     Facts, FileKind, FileReading, HostReading, LastRun, ProcessReading, Read, Reading, UnitReading,
 };
 use kubezt_model::settings::Argument;
-use kubezt_model::{Mode, NodeName, Owner, SecretText};
+use kubezt_model::survey::SubjectReading;
+use kubezt_model::{Digest, Lifetime, Mode, NodeName, Owner, SecretText};
 use serde_json::{Value, json};
 
 pub const CLUSTER: &str = "
@@ -143,6 +145,16 @@ fn reading(cluster: &Cluster, node: &Node, read: &Read) -> Reading {
             "runc" => "runc version 1.4.3\ncommit: v1.4.3-0-gabcdef\nspec: 1.3.0".to_owned(),
             _ => format!("{{\"gitVersion\": \"v{}\"}}", cluster.kubernetes_version),
         }),
+        Read::Subjects { path } => {
+            let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+            Reading::Subjects(vec![SubjectReading {
+                common_name: path.clone(),
+                organizations: Vec::new(),
+                fingerprint: Digest::of(path.as_bytes()),
+                not_before: now - Lifetime::BACKDATE,
+                not_after: now + cluster.settings.pki.leaf_lifetime.duration(),
+            }])
+        }
         // Workers run another system than the control plane.
         Read::Host => Reading::Host(Box::new(HostReading {
             os_id: "debian".to_owned(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kubezt_model::health::EtcdStatusReading;
 use kubezt_model::node::EtcdMember;
+use kubezt_model::ports;
 use serde::Deserialize;
 
 use super::command::run_path;
@@ -61,7 +62,7 @@ impl Etcdctl {
     /// # Errors
     /// As [`Etcdctl::of_member`].
     pub fn here(root: &NodeRoot) -> Result<Self, NodeError> {
-        Self::of_member(root, &["https://127.0.0.1:2379".to_owned()])
+        Self::of_member(root, &[format!("https://127.0.0.1:{}", ports::ETCD_CLIENTS)])
     }
 
     /// As the API server of this node reaches etcd: its command line says where, and with which files.

@@ -144,6 +144,26 @@ pub fn text(path: &Path) -> Result<Option<String>, NodeError> {
     }
 }
 
+/// Content of a small file that has to be there, as text.
+///
+/// # Errors
+/// [`NodeError::File`], also where it is not there.
+pub fn required(path: &Path) -> Result<String, NodeError> {
+    text(path)?.ok_or_else(|| NodeError::file("read", path)(io::ErrorKind::NotFound.into()))
+}
+
+/// Removes a file or a link; answers whether it was there.
+///
+/// # Errors
+/// [`NodeError::File`].
+pub fn remove(path: &Path) -> Result<bool, NodeError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(NodeError::file("remove", path)(error)),
+    }
+}
+
 /// Whether the error says that nothing is there, a file in place of a folder on the way included.
 pub fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)

@@ -105,10 +105,8 @@ impl NodeLock {
             .map_err(NodeError::file("write", &path))?;
         // Whatever was asked of the holder before is settled.
         let request = root.known(TAKE_OVER);
-        match std::fs::remove_file(&request) {
-            Err(error) if !files::is_absent(&error) => Err(NodeError::file("remove", &request)(error)),
-            _ => Ok(Self { _file: file, request }),
-        }
+        files::remove(&request)?;
+        Ok(Self { _file: file, request })
     }
 }
 

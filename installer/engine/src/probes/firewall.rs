@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, Node};
+use kubezt_model::ports;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -17,9 +18,8 @@ use super::ProbeResult;
 /// How long a connection may take: a firewall answers with silence.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Ports that have to be closed: kubelet's everywhere, etcd's on control-plane nodes.
-const KUBELET: u16 = 10250;
-const ETCD: [u16; 2] = [2379, 2380];
+/// Ports that have to be closed on control-plane nodes; kubelet's is everywhere.
+const ETCD: [u16; 2] = [ports::ETCD_CLIENTS, ports::ETCD_PEERS];
 
 /// What a connection came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub async fn closed<F: Future<Output = Answer>>(
         (Answer::Nothing(why), _) => return unreached(open, &why),
     };
     let own: &[u16] = if node.role == Role::ControlPlane { &ETCD } else { &[] };
-    let tries = own.iter().chain([&KUBELET]).map(|port| {
+    let tries = own.iter().chain([&ports::KUBELET]).map(|port| {
         let attempt = connect(SocketAddr::new(node.address(), *port));
         async move { (port, attempt.await) }
     });
@@ -118,9 +118,9 @@ mod tests {
         let [api, etcd, kubelet] = answers;
         let connect = |address: SocketAddr| {
             let answer = match address.port() {
-                2379 => etcd.clone(),
-                2380 => Answer::Nothing("no answer".to_owned()),
-                10250 => kubelet.clone(),
+                ports::ETCD_CLIENTS => etcd.clone(),
+                ports::ETCD_PEERS => Answer::Nothing("no answer".to_owned()),
+                ports::KUBELET => kubelet.clone(),
                 _ => api.clone(),
             };
             std::future::ready(answer)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use kubezt_model::desired::{Desired, DesiredNode, Node, OnChange, RenderedFile, Sensitivity};
 use kubezt_model::node::{Facts, FileKind, FileReading, HostReading, Read, Reading};
 use kubezt_model::survey::{
@@ -105,8 +106,8 @@ impl Fixture {
     pub fn join(&mut self, node: &str) {
         let fingerprint = Digest::of(b"root");
         let common_name = self.desired.cluster.name.to_string();
-        let subject = SubjectReading { common_name, organizations: Vec::new(), fingerprint };
-        self.set(node, Read::Subjects { path: ROOT.to_owned() }, Reading::Subjects(vec![subject]));
+        let root = certificate(&common_name, &[], fingerprint);
+        self.set(node, Read::Subjects { path: ROOT.to_owned() }, Reading::Subjects(vec![root]));
         self.seen.root = Some(fingerprint);
     }
 
@@ -234,6 +235,17 @@ fn network(node: &Node) -> NetworkReading {
         addresses: node.addresses.clone(),
         interfaces: [("eth0".to_owned(), InterfaceReading { mtu: 1500, hardware_address })].into(),
         routes: vec![route("0.0.0.0/0", Some("10.0.0.1")), route("10.0.0.0/24", None)],
+    }
+}
+
+/// Whom a certificate is for that lives as long as time.
+pub(super) fn certificate(common_name: &str, organizations: &[&str], fingerprint: Digest) -> SubjectReading {
+    SubjectReading {
+        common_name: common_name.to_owned(),
+        organizations: organizations.iter().map(|&one| one.to_owned()).collect(),
+        fingerprint,
+        not_before: Timestamp::MIN,
+        not_after: Timestamp::MAX,
     }
 }
 

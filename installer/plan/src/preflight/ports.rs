@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Cluster, Node};
 use kubezt_model::node::{Read, Reading};
+use kubezt_model::ports;
 use kubezt_model::survey::{Protocol, SocketReading};
 
 use super::seen::Place;
@@ -53,12 +54,12 @@ pub(super) fn ports(cluster: &Cluster) -> Vec<Port> {
     };
     let mut ports = vec![
         tcp(cluster.endpoint.port, "kube-apiserver", CONTROL_PLANE, From::Everyone),
-        tcp(2379, "etcd", CONTROL_PLANE, From::ControlPlane),
-        tcp(2380, "etcd", CONTROL_PLANE, From::ControlPlane),
-        tcp(2381, "etcd", CONTROL_PLANE, From::Loopback),
-        tcp(10257, "kube-controller-manager", CONTROL_PLANE, From::Loopback),
-        tcp(10259, "kube-scheduler", CONTROL_PLANE, From::Loopback),
-        tcp(10250, "kubelet", None, From::ControlPlane),
+        tcp(ports::ETCD_CLIENTS, "etcd", CONTROL_PLANE, From::ControlPlane),
+        tcp(ports::ETCD_PEERS, "etcd", CONTROL_PLANE, From::ControlPlane),
+        tcp(ports::ETCD_METRICS, "etcd", CONTROL_PLANE, From::Loopback),
+        tcp(ports::CONTROLLER_MANAGER, "kube-controller-manager", CONTROL_PLANE, From::Loopback),
+        tcp(ports::SCHEDULER, "kube-scheduler", CONTROL_PLANE, From::Loopback),
+        tcp(ports::KUBELET, "kubelet", None, From::ControlPlane),
         tcp(10248, "kubelet", None, From::Loopback),
         tcp(cluster.endpoint.balancer_port, NODE_PROGRAM, None, From::Loopback),
     ];

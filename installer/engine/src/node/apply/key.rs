@@ -72,18 +72,13 @@ pub fn sign_at(
 ) -> Result<String, NodeError> {
     let certificate_path = root.path(authority_certificate)?;
     let key_path = root.path(authority_key)?;
-    let chain = CertificateChain::parse(&required(&certificate_path)?).map_err(pki(&certificate_path))?;
-    let key = PrivateKeyPem::parse(&required(&key_path)?).map_err(pki(&key_path))?;
+    let chain =
+        CertificateChain::parse(&files::required(&certificate_path)?).map_err(pki(&certificate_path))?;
+    let key_text = Zeroizing::new(files::required(&key_path)?);
+    let key = PrivateKeyPem::parse(&key_text).map_err(pki(&key_path))?;
     kubezt_pki::sign_leaf(&chain, &key, leaf, public_key, now, lifetime.duration())
         .map(|signed| signed.to_pem())
         .map_err(|error| NodeError::Sign { name: leaf.common_name.clone(), source: Box::new(error) })
-}
-
-fn required(path: &Path) -> Result<Zeroizing<String>, NodeError> {
-    match files::text(path)? {
-        Some(text) => Ok(Zeroizing::new(text)),
-        None => Err(NodeError::file("read", path)(std::io::ErrorKind::NotFound.into())),
-    }
 }
 
 fn pki(path: &Path) -> impl FnOnce(kubezt_pki::PkiError) -> NodeError {

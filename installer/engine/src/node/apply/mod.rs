@@ -58,7 +58,11 @@ pub async fn apply(root: &NodeRoot, action: Action, progress: &(dyn Fn(String) +
     }
 }
 
-async fn perform_and_label(
+/// Does one thing, and where SELinux is on gives what was written the label of its path.
+///
+/// # Errors
+/// [`NodeError`].
+pub(super) async fn perform_and_label(
     root: &NodeRoot,
     action: Action,
     progress: &(dyn Fn(String) + Send + Sync),

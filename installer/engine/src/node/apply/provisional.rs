@@ -80,11 +80,8 @@ pub async fn confirm(root: &NodeRoot) -> Result<Applied, NodeError> {
     if record.by == std::process::id() {
         return Err(NodeError::SameConnection);
     }
-    let path = root.known(RECORD);
-    match std::fs::remove_file(&path) {
-        Ok(()) => {}
-        Err(error) if files::is_absent(&error) => return Err(NodeError::NotProvisional),
-        Err(error) => return Err(NodeError::file("remove", &path)(error)),
+    if !files::remove(&root.known(RECORD))? {
+        return Err(NodeError::NotProvisional);
     }
     disarm(root).await;
     Ok(Applied::changed(true))
@@ -103,10 +100,7 @@ pub async fn undo(root: &NodeRoot) -> Result<Applied, NodeError> {
     // An attempt that was cut off left this one.
     let Some(record) = read(&undoing)? else { return Ok(Applied::changed(false)) };
     carry_out(root, &record.undo).await?;
-    match std::fs::remove_file(&undoing) {
-        Err(error) if !files::is_absent(&error) => return Err(NodeError::file("remove", &undoing)(error)),
-        _ => {}
-    }
+    files::remove(&undoing)?;
     disarm(root).await;
     Ok(Applied::changed(true))
 }

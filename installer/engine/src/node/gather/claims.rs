@@ -45,7 +45,7 @@ pub fn kubeconfig(root: &NodeRoot, name: &str) -> Result<Option<Vec<KubeconfigRe
     ))
 }
 
-/// Whom the certificates of a file are for; `None` where it is not there.
+/// Whom the certificates of a file are for, and how long they live; `None` where it is not there.
 ///
 /// # Errors
 /// [`NodeError::Pki`].
@@ -61,6 +61,8 @@ pub fn subjects(root: &NodeRoot, name: &str) -> Result<Option<Vec<SubjectReading
                 common_name: certificate.common_name.clone(),
                 organizations: certificate.organizations.clone(),
                 fingerprint: certificate.fingerprint,
+                not_before: certificate.not_before,
+                not_after: certificate.not_after,
             })
             .collect(),
     ))
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_tell_whom_they_are_for() {
+    fn certificates_tell_whom_they_are_for_and_how_long_they_live() {
         let folder = tempfile::tempdir().unwrap();
         let root = NodeRoot::at(folder.path());
         assert_eq!(subjects(&root, "/root.crt").unwrap(), None);
@@ -99,7 +101,9 @@ mod tests {
         std::fs::write(&path, authority.certificate().to_pem()).unwrap();
         let seen = subjects(&root, "/root.crt").unwrap().unwrap();
         assert_eq!((seen.len(), seen[0].common_name.as_str()), (1, "demo"));
-        assert_eq!(seen[0].fingerprint, authority.info().fingerprint);
+        let info = authority.info();
+        assert_eq!(seen[0].fingerprint, info.fingerprint);
+        assert_eq!((seen[0].not_before, seen[0].not_after), (info.not_before, info.not_after));
         std::fs::write(&path, "nonsense").unwrap();
         assert!(subjects(&root, "/root.crt").is_err());
     }

@@ -12,7 +12,7 @@ use kubezt_pki::CertificateChain;
 use kubezt_pki::request::{api_usages, request_leaf};
 use serde_json::{Value, json};
 
-use super::{Configuration, Due, NodeRoot, OURS, REQUESTS, Report, SIGNER, judge};
+use super::{Configuration, Due, NodeRoot, OURS, REQUESTS, Report, SIGNER, unfit};
 use crate::api::{ApiClient, text};
 
 /// Which leaf a request is for.
@@ -64,9 +64,7 @@ pub(super) async fn all<'a>(
         let mine = requests.iter().filter(|request| {
             text(request, "/spec/username") == me && request["metadata"]["labels"][LEAF] == label(path)
         });
-        let fits = |chain: &CertificateChain| {
-            matches!(judge(root, configuration, one.leaf, Some(chain), &one.public, now), Ok(None))
-        };
+        let fits = |chain: &CertificateChain| matches!(unfit(root, configuration, one, chain, now), Ok(None));
         match step(mine, fits, now) {
             Step::Take(chain) => issued.push((one.certificate, chain)),
             Step::Wait(seconds) if seconds <= PATIENCE => {

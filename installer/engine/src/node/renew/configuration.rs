@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use kubezt_model::desired::{AuthorityKind, DesiredCertificate, NodeLeaves};
@@ -74,7 +73,9 @@ impl Configuration {
     /// # Errors
     /// A file is missing or cannot be used.
     pub fn client(&self, root: &NodeRoot) -> Result<ApiClient, String> {
-        let text = |path: &str| required(root, path).map_err(|error| error.chain());
+        let text = |path: &str| {
+            root.path(path).and_then(|path| files::required(&path)).map_err(|error| error.chain())
+        };
         let credential = Credential {
             chain_pem: text(&self.api.certificate)?,
             key_pem: SecretText::new(text(&self.api.key)?),
@@ -88,11 +89,4 @@ impl Configuration {
         ApiClient::new(vec![dial], &text(&self.api.authority)?, &self.api.name, Some(&credential))
             .map_err(|error: ApiError| error.to_string())
     }
-}
-
-/// Text of a file that has to be there.
-pub(super) fn required(root: &NodeRoot, path: &str) -> Result<String, NodeError> {
-    let file = root.path(path)?;
-    let absent = |file: &Path| NodeError::file("read", file)(io::ErrorKind::NotFound.into());
-    files::text(&file)?.ok_or_else(|| absent(&file))
 }

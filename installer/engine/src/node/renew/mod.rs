@@ -8,7 +8,7 @@
 //! | control-plane nodes | the node itself, with the intermediates' keys it has ([`run`]) |
 //! | workers | a control-plane node, which is asked through the API ([`ask`]) and answers there ([`answer`]) |
 //!
-//! Only time is a reason to renew here. A leaf that says something else than it should is an install's business, and so is an
+//! Only time is a reason to renew here: little of it is left, or a leaf lives longer than leaves may by now. A leaf that says something else than it should is an install's business, and so is an
 //! intermediate, whose authority is the operator's root.
 
 mod answer;
@@ -16,14 +16,15 @@ mod ask;
 mod configuration;
 
 use jiff::Timestamp;
-use kubezt_model::desired::{CertificateKind, DesiredCertificate, LeafSpec};
+use kubezt_model::SecretText;
+use kubezt_model::action::Action;
+use kubezt_model::desired::{CertificateKind, DesiredCertificate, LeafSpec, Sensitivity};
 use kubezt_pki::{CertificateChain, PrivateKeyPem, PublicKey, Reason};
 use zeroize::Zeroizing;
 
-use self::configuration::required;
-use super::apply::{file, key};
+use super::apply::{key, perform_and_label};
 use super::lock::NodeLock;
-use super::{LOCKED, NodeError, NodeRoot};
+use super::{LOCKED, NodeError, NodeRoot, files};
 
 pub use self::configuration::{Api, CONFIGURATION, Configuration};
 
@@ -70,8 +71,10 @@ pub async fn run(root: &NodeRoot, now: Timestamp) -> Result<Report, NodeError> {
     match &configuration.authorities {
         Some(folder) => {
             for one in &due {
-                let signed = sign(root, folder, one.leaf, &one.public, &configuration, now);
-                let done = signed.and_then(|chain| store(root, one.certificate, &chain));
+                let done = match sign(root, folder, one.leaf, &one.public, &configuration, now) {
+                    Ok(chain) => store(root, one.certificate, chain).await,
+                    Err(error) => Err(error),
+                };
                 report.take(one, done.map_err(|error| error.chain()));
             }
             // Nothing on this node is changed any more, and an operator need not wait for the API.
@@ -83,7 +86,7 @@ pub async fn run(root: &NodeRoot, now: Timestamp) -> Result<Report, NodeError> {
             drop(lock);
             let issued = ask::all(root, &configuration, &due, now, &mut report).await;
             if !issued.is_empty() {
-                take_up(root, &configuration, issued, now, &mut report)?;
+                take_up(root, &configuration, issued, now, &mut report).await?;
             }
         }
     }
@@ -103,7 +106,7 @@ fn lock(root: &NodeRoot, report: &mut Report) -> Result<Option<NodeLock>, NodeEr
 }
 
 /// Writes what was issued, where it still fits what is on the node: an operator may have been faster.
-fn take_up(
+async fn take_up(
     root: &NodeRoot,
     configuration: &Configuration,
     issued: Vec<(&DesiredCertificate, CertificateChain)>,
@@ -114,9 +117,8 @@ fn take_up(
     let due = due(root, configuration, now, &mut Report::default());
     for (certificate, chain) in issued {
         let Some(one) = due.iter().find(|one| one.certificate == certificate) else { continue };
-        let fits = judge(root, configuration, one.leaf, Some(&chain), &one.public, now);
-        let done = match fits {
-            Ok(None) => store(root, certificate, &chain.to_pem()).map_err(|error| error.chain()),
+        let done = match unfit(root, configuration, one, &chain, now) {
+            Ok(None) => store(root, certificate, chain.to_pem()).await.map_err(|error| error.chain()),
             Ok(Some(reason)) => Err(format!("what was issued does not fit: {reason}")),
             Err(error) => Err(error.chain()),
         };
@@ -158,11 +160,10 @@ fn look(
     leaf: &LeafSpec,
     now: Timestamp,
 ) -> Result<(PrivateKeyPem, PublicKey, Option<Reason>), NodeError> {
-    let text = Zeroizing::new(required(root, &certificate.key_path)?);
+    let text = Zeroizing::new(files::required(&root.path(&certificate.key_path)?)?);
     let key = PrivateKeyPem::parse(&text).map_err(pki(&certificate.key_path))?;
     let public = kubezt_pki::spki_of(&key).map_err(pki(&certificate.key_path))?;
-    let existing = required(root, &certificate.certificate_path)
-        .ok()
+    let existing = files::text(&root.path(&certificate.certificate_path)?)?
         .and_then(|text| CertificateChain::parse(&text).ok());
     let reason = judge(root, configuration, leaf, existing.as_ref(), &public, now)?;
     Ok((key, public, reason))
@@ -181,8 +182,22 @@ fn judge(
         path: root.known(CONFIGURATION),
         why: format!("it names no file with the {} authorities", leaf.authority.as_str()),
     })?;
-    let issuers = CertificateChain::parse(&required(root, path)?).map_err(pki(path))?;
-    Ok(kubezt_pki::needs_issue_by_any(chain, leaf, issuers.iter(), key, now))
+    let issuers = CertificateChain::parse(&files::required(&root.path(path)?)?).map_err(pki(path))?;
+    Ok(kubezt_pki::needs_issue_by_any(chain, leaf, issuers.iter(), key, configuration.lifetime, now))
+}
+
+/// Why what was issued is of no use here. A leaf that lives too long still is, where the one that is there is about to end: whoever
+/// signed it does not know the present setting yet, and is asked again a minute later.
+fn unfit(
+    root: &NodeRoot,
+    configuration: &Configuration,
+    due: &Due<'_>,
+    issued: &CertificateChain,
+    now: Timestamp,
+) -> Result<Option<Reason>, NodeError> {
+    let is_long = |reason: &Reason| matches!(reason, Reason::Long { .. });
+    let reason = judge(root, configuration, due.leaf, Some(issued), &due.public, now)?;
+    Ok(reason.filter(|reason| !is_long(reason) || is_long(&due.reason)))
 }
 
 /// Signs a leaf with this node's authority.
@@ -200,9 +215,15 @@ fn sign(
 }
 
 /// Replaces a certificate, as an install would.
-fn store(root: &NodeRoot, certificate: &DesiredCertificate, chain: &str) -> Result<(), NodeError> {
-    let DesiredCertificate { certificate_path, certificate_mode, owner, .. } = certificate;
-    file::put(root, certificate_path, *certificate_mode, owner, chain.as_bytes()).map(drop)
+async fn store(root: &NodeRoot, certificate: &DesiredCertificate, chain: String) -> Result<(), NodeError> {
+    let put = Action::PutFile {
+        path: certificate.certificate_path.clone(),
+        mode: certificate.certificate_mode,
+        owner: certificate.owner.clone(),
+        body: SecretText::new(chain),
+        sensitivity: Sensitivity::Public,
+    };
+    perform_and_label(root, put, &|_| {}).await.map(drop)
 }
 
 impl Report {

@@ -1,4 +1,4 @@
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -78,6 +78,12 @@ impl Fixture {
         std::fs::write(path, text).unwrap();
     }
 
+    fn configure(&self, change: impl Fn(&mut serde_json::Value)) {
+        let mut configuration = serde_json::from_str(&self.text(CONFIGURATION)).unwrap();
+        change(&mut configuration);
+        self.write(CONFIGURATION, &configuration.to_string());
+    }
+
     fn text(&self, path: &str) -> String {
         std::fs::read_to_string(self.root.path(path).unwrap()).unwrap()
     }
@@ -110,6 +116,54 @@ async fn a_leaf_is_renewed_when_it_is_due_and_keeps_its_key() {
     assert_eq!(mode & 0o7777, 0o644);
     let again = run(&node.root, due).await.unwrap();
     assert!(again.said.iter().all(|line| !line.contains("renewed")), "{again:?}");
+}
+
+/// The setting was lowered since the leaf was issued.
+#[tokio::test]
+async fn a_leaf_that_lives_longer_than_leaves_may_by_now_is_renewed_at_once() {
+    let node = Fixture::new();
+    node.configure(|configuration| configuration["lifetime"] = json!("1h"));
+    let report = run(&node.root, now()).await.unwrap();
+    assert_eq!(report.failed, [""; 0]);
+    let said = "/etc/etcd/server.crt was renewed: it lives longer than 1h, which leaves may";
+    assert_eq!(report.said[0], said, "{report:?}");
+    assert_eq!(node.leaf().first().not_after, now() + Duration::from_secs(3600));
+    let again = run(&node.root, now()).await.unwrap();
+    assert!(again.said.iter().all(|line| !line.contains("renewed")), "{again:?}");
+}
+
+/// A control-plane node that has not got the present setting signs for longer.
+#[test]
+fn an_answer_that_lives_too_long_is_better_than_a_leaf_that_ends_and_no_better_than_one_that_lives_too_long()
+{
+    let node = Fixture::new();
+    node.configure(|configuration| configuration["lifetime"] = json!("1h"));
+    let configuration = Configuration::load(&node.root).unwrap();
+    let issued = node.leaf();
+    let due = |now: Timestamp| due(&node.root, &configuration, now, &mut Report::default()).pop().unwrap();
+    let (mut ending, long) = (due(now()), due(now()));
+    ending.reason = Reason::Due { ends: now() };
+    let unfit = |due: &Due<'_>| unfit(&node.root, &configuration, due, &issued, now()).unwrap();
+    assert_eq!(unfit(&ending), None);
+    assert_eq!(unfit(&long), Some(Reason::Long { allowed: configuration.lifetime }));
+    // Whatever else is wrong with it stays wrong.
+    ending.public = spki_of(&kubezt_pki::generate().unwrap()).unwrap();
+    assert_eq!(unfit(&ending), Some(Reason::Key));
+}
+
+#[tokio::test]
+async fn what_is_renewed_gets_the_label_of_its_path_where_selinux_is_on() {
+    let node = Fixture::new();
+    let asked = node.root.path("/asked").unwrap();
+    node.write("/usr/sbin/restorecon", &format!("#!/bin/sh\necho \"$@\" >>{}\n", asked.display()));
+    let program = node.root.path("/usr/sbin/restorecon").unwrap();
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    node.write("/sys/fs/selinux/enforce", "1");
+    run(&node.root, now()).await.unwrap();
+    assert!(!asked.exists(), "nothing was due");
+    run(&node.root, node.due()).await.unwrap();
+    let leaf = node.root.path("/etc/etcd/server.crt").unwrap();
+    assert_eq!(node.text("/asked"), format!("-- {}\n", leaf.display()));
 }
 
 #[tokio::test]
@@ -156,9 +210,7 @@ async fn what_cannot_be_renewed_is_told_and_the_old_one_stays() {
 #[tokio::test]
 async fn a_worker_that_reaches_nobody_says_so_and_only_when_something_is_due() {
     let node = Fixture::new();
-    let mut configuration: serde_json::Value = serde_json::from_str(&node.text(CONFIGURATION)).unwrap();
-    configuration.as_object_mut().unwrap().remove("authorities");
-    node.write(CONFIGURATION, &configuration.to_string());
+    node.configure(|configuration| drop(configuration.as_object_mut().unwrap().remove("authorities")));
     assert_eq!(run(&node.root, now()).await.unwrap(), Report::default());
     let report = run(&node.root, node.due()).await.unwrap();
     assert_eq!(report.failed.len(), 1, "{report:?}");

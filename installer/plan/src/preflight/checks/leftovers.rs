@@ -177,16 +177,11 @@ mod tests {
     use kubezt_model::Digest;
     use kubezt_model::survey::KubeconfigReading;
 
-    use super::super::super::fixture::{Fixture, entry};
+    use super::super::super::fixture::{Fixture, certificate, entry};
     use super::*;
 
     fn root(name: &str, of: &[u8]) -> Reading {
-        let subject = SubjectReading {
-            common_name: name.to_owned(),
-            organizations: Vec::new(),
-            fingerprint: Digest::of(of),
-        };
-        Reading::Subjects(vec![subject])
+        Reading::Subjects(vec![certificate(name, &[], Digest::of(of))])
     }
 
     #[test]
@@ -261,12 +256,7 @@ mod tests {
     fn the_bundle_of_an_install_that_was_killed_is_its_own() {
         let mut fixture = Fixture::new();
         let bundle = |organizations: &[&str]| {
-            let organizations = organizations.iter().map(|&one| one.to_owned()).collect();
-            Reading::Subjects(vec![SubjectReading {
-                common_name: "kubernetes".to_owned(),
-                organizations,
-                fingerprint: Digest::of(b""),
-            }])
+            Reading::Subjects(vec![certificate("kubernetes", organizations, Digest::of(b""))])
         };
         let read = || Read::Subjects { path: AUTHORITIES.to_owned() };
         fixture.set("w1", read(), bundle(&["sample"]));
