@@ -7,6 +7,7 @@ mod cluster;
 mod end_state;
 mod etcd;
 mod fleet;
+mod fleets;
 mod lint;
 mod node;
 
@@ -19,6 +20,7 @@ use kubezt_engine::executor::{self, Outcome};
 use kubezt_engine::failures::{self, Extent};
 use kubezt_engine::nodes::NodeFailure;
 use kubezt_model::action::Action;
+use kubezt_model::cluster::ConcurrencySpec;
 use kubezt_model::desired::{Desired, DesiredNode, Sensitivity};
 use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::plan::{Disruption, Operation, Plan, StepId};
@@ -41,7 +43,8 @@ fn run(world: &Arc<World>) -> (Outcome, Vec<(StepId, usize)>) {
     let plan = kubezt_plan::plan(world.desired(), &facts, &assessment);
     assert_eq!(lint::lint(world.desired(), &plan), [""; 0]);
     let fleet = world.fleet(&facts);
-    let going = executor::run(&plan, Arc::clone(&fleet), Arc::new(|_| {}), CancellationToken::new());
+    let joins = ConcurrencySpec::default().joins;
+    let going = executor::run(&plan, Arc::clone(&fleet), joins, Arc::new(|_| {}), CancellationToken::new());
     let outcome = runtime.block_on(going);
     (outcome, fleet.begun())
 }
