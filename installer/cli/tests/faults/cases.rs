@@ -130,7 +130,6 @@ pub fn keys() -> Vec<Fault> {
                 ("[10.244.0.0/16]", "10.244.0.0/16"),
                 ("nodeMask: 24", "nodeMask: 300"),
                 ("agent: false", "agent: maybe"),
-                ("  nodes:", "  concurrency: {connections: 0, uploads: 256, joins: few}\n  nodes:"),
                 ("[id.pub]", "id.pub"),
                 ("role: worker, addresses: [192.168.7.11]", "role: [worker], addresses: {ip: 192.168.7.11}"),
                 ("cni: {name: cilium}", "cni: cilium"),
