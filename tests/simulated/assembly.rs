@@ -22,27 +22,30 @@ static TEMPLATES: LazyLock<Templates> = LazyLock::new(|| Templates::load(texts("
 /// A key of 32 bytes in base64 that protects nothing.
 pub const PLANTED_KEY: &str = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=";
 
-/// Component, path on nodes.
-const COMPONENTS: [(&str, &str); 6] = [
-    ("cni", "/opt/cni/bin/loopback"),
-    ("containerd", "/usr/local/bin/containerd"),
-    ("containerd", "/usr/local/bin/ctr"),
-    ("kubernetes", "/usr/local/bin/kubelet"),
-    ("kubezt", "/usr/local/bin/kubezt"),
-    ("runc", "/usr/local/bin/runc"),
+/// Component, path on nodes, and about as many megabytes as it has there.
+const COMPONENTS: [(&str, &str, u64); 6] = [
+    ("cni", "/opt/cni/bin/loopback", 3),
+    ("containerd", "/usr/local/bin/containerd", 45),
+    ("containerd", "/usr/local/bin/ctr", 23),
+    ("kubernetes", "/usr/local/bin/kubelet", 84),
+    ("kubezt", "/usr/local/bin/kubezt", 39),
+    ("runc", "/usr/local/bin/runc", 15),
 ];
 
-/// Short name, reference, and whether only the control plane needs it.
-const IMAGES: [(&str, &str, bool); 8] = [
-    ("agent", "quay.io/cilium/cilium:v1.20.2", false),
-    ("coredns", "registry.k8s.io/coredns/coredns:v1.14.7", false),
-    ("etcd", "registry.k8s.io/etcd:3.6.14-0", true),
-    ("kube-apiserver", "registry.k8s.io/kube-apiserver:v1.36.3", true),
-    ("kube-controller-manager", "registry.k8s.io/kube-controller-manager:v1.36.3", true),
-    ("kube-scheduler", "registry.k8s.io/kube-scheduler:v1.36.3", true),
-    ("operator", "quay.io/cilium/operator-generic:v1.20.2", false),
-    ("pause", "registry.k8s.io/pause:3.10.1", false),
+/// Short name, reference, whether only the control plane needs it, and about as many megabytes as its archive has.
+const IMAGES: [(&str, &str, bool, u64); 8] = [
+    ("agent", "quay.io/cilium/cilium:v1.20.2", false, 645),
+    ("coredns", "registry.k8s.io/coredns/coredns:v1.14.7", false, 77),
+    ("etcd", "registry.k8s.io/etcd:3.6.14-0", true, 58),
+    ("kube-apiserver", "registry.k8s.io/kube-apiserver:v1.36.3", true, 122),
+    ("kube-controller-manager", "registry.k8s.io/kube-controller-manager:v1.36.3", true, 105),
+    ("kube-scheduler", "registry.k8s.io/kube-scheduler:v1.36.3", true, 73),
+    ("operator", "quay.io/cilium/operator-generic:v1.20.2", false, 96),
+    ("pause", "registry.k8s.io/pause:3.10.1", false, 1),
 ];
+
+/// Bytes of a megabyte.
+const MEGABYTE: u64 = 1_000_000;
 
 /// Resolves and renders the text of a cluster file. `build` stands for the version of every component: another one
 /// gives other digests.
@@ -116,28 +119,28 @@ fn secrets() -> Secrets {
 }
 
 fn image_names() -> BTreeMap<String, String> {
-    IMAGES.iter().map(|(name, reference, _)| ((*name).to_owned(), (*reference).to_owned())).collect()
+    IMAGES.iter().map(|(name, reference, ..)| ((*name).to_owned(), (*reference).to_owned())).collect()
 }
 
 fn add_components(desired: &mut DesiredNode, role: Role, build: &str) {
     let digest = |name: &str| Digest::of(format!("{name} {build}").as_bytes());
     desired.components = COMPONENTS
         .iter()
-        .map(|(component, path)| ComponentFile {
+        .map(|(component, path, megabytes)| ComponentFile {
             component: (*component).to_owned(),
             path: (*path).to_owned(),
             mode: Mode::new(0o755),
             digest: digest(path),
-            size: 1,
+            size: megabytes * MEGABYTE,
         })
         .collect();
     desired.images = IMAGES
         .iter()
-        .filter(|(_, _, control_plane)| !control_plane || role == Role::ControlPlane)
-        .map(|(_, reference, _)| ComponentImage {
+        .filter(|(_, _, control_plane, _)| !control_plane || role == Role::ControlPlane)
+        .map(|(_, reference, _, megabytes)| ComponentImage {
             reference: (*reference).to_owned(),
             digest: digest(reference),
-            size: 1,
+            size: megabytes * MEGABYTE,
         })
         .collect();
 }

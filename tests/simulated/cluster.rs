@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 
 use crate::assembly;
 
+/// The nodes' network, which has room for thousands.
+const NODES: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 0);
+
 /// Every profile that comes with kubezt.
 pub const PROFILES: [&str; 5] = ["baseline", "cis", "nsa", "stig", "stig-tiered"];
 
@@ -57,7 +60,7 @@ pub fn living(profile: &str, workers: usize, lifetime: &str) -> Arc<Desired> {
 pub fn highly_available(profile: &str, workers: usize) -> Arc<Desired> {
     let mut spec = plain(profile, workers);
     spec.nodes.extend(
-        ["cp2", "cp3"].iter().zip([50, 51]).map(|(name, address)| NodeSpec::new(name, true, address)),
+        ["cp2", "cp3"].iter().zip([8, 9]).map(|(name, address)| NodeSpec::new(name, true, address)),
     );
     resolve(&spec).unwrap()
 }
@@ -110,7 +113,7 @@ pub struct Spec {
 struct NodeSpec {
     name: String,
     control_plane: bool,
-    /// Last part of its address.
+    /// Its place among the addresses of the nodes' network.
     address: usize,
     labels: BTreeMap<String, String>,
     taints: Vec<(String, String, &'static str)>,
@@ -137,6 +140,11 @@ impl Spec {
         self.settings.get("scheduler.arguments")?["nasty"].as_str()
     }
 
+    /// Room for all nodes, and for eight at least.
+    fn bits_of_nodes(&self) -> u32 {
+        self.nodes.len().next_power_of_two().ilog2().max(3)
+    }
+
     fn text(&self) -> String {
         let nodes: Vec<Value> = self.nodes.iter().map(NodeSpec::value).collect();
         let file = json!({
@@ -146,8 +154,7 @@ impl Spec {
             "spec": {
                 "networks": {
                     "pods": [self.pods], "services": [self.services], "domain": self.domain,
-                    // Room for eight nodes.
-                    "nodeMask": self.pods.prefix_len() + 3,
+                    "nodeMask": u32::from(self.pods.prefix_len()) + self.bits_of_nodes(),
                 },
                 "endpoint": {
                     "addresses": self.addresses, "port": self.ports.0, "balancerPort": self.ports.1,
@@ -176,7 +183,7 @@ impl NodeSpec {
         json!({
             "name": self.name,
             "role": if self.control_plane { "control-plane" } else { "worker" },
-            "addresses": [format!("192.168.7.{}", self.address)],
+            "addresses": [Ipv4Addr::from_bits(NODES.to_bits() + u32::try_from(self.address).unwrap())],
             "labels": self.labels,
             "taints": self.taint_values(),
         })

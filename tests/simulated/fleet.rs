@@ -259,6 +259,15 @@ impl World {
 
     /// Does what concerns more than one node; `None` where it does not.
     fn among_members(&self, node: &NodeName, action: &Action) -> Option<Result<Outcome, String>> {
+        let concerns_them = matches!(
+            action,
+            Action::FormEtcdMember { .. }
+                | Action::PromoteEtcdMember { .. }
+                | Action::RemoveEtcdMember { .. }
+        );
+        if !concerns_them {
+            return None;
+        }
         let members = lock(&self.etcd).clone();
         let names = members.members().iter().map(|member| member.name.clone());
         let running: Vec<String> = names.filter(|name| self.member_runs(name)).collect();
@@ -279,10 +288,7 @@ impl World {
                     })
                 }
             }
-            Action::PromoteEtcdMember { .. } | Action::RemoveEtcdMember { .. } => {
-                lock(&self.etcd).change(action, &runs)
-            }
-            _ => return None,
+            _ => lock(&self.etcd).change(action, &runs),
         };
         Some(changed.map(|changed| match changed {
             true => Outcome::Changed { output: None },
@@ -458,8 +464,9 @@ impl SimulatedFleet {
             return Some(ailment.actions);
         }
         let node = ailment.step.as_str().split_once('/').map(|(node, _)| node);
-        let died = ailment.dies && lock(&self.begun).iter().any(|(step, _)| *step == ailment.step);
-        (died && step.node.as_ref().map(NodeName::as_str) == node).then_some(0)
+        let of_it = step.node.as_ref().map(NodeName::as_str) == node;
+        let died = || lock(&self.begun).iter().any(|(step, _)| *step == ailment.step);
+        (ailment.dies && of_it && died()).then_some(0)
     }
 
     async fn act(

@@ -26,8 +26,12 @@ const INTERRUPTING: [&str; 2] = ["containerd.service", "kubelet.service"];
 /// - nothing is removed that kubezt does not write.
 pub fn lint(desired: &Desired, plan: &Plan) -> Vec<String> {
     let mut faults = order(plan);
+    let mut of_node: BTreeMap<&NodeName, Vec<&Step>> = BTreeMap::new();
+    for step in &plan.steps {
+        step.node.iter().for_each(|node| of_node.entry(node).or_default().push(step));
+    }
     for node in &desired.nodes {
-        faults.extend(late_files(node, plan));
+        faults.extend(late_files(node, of_node.get(&node.node.name).into_iter().flatten().copied()));
     }
     for step in &plan.steps {
         faults.extend(unwatched(step));
@@ -73,15 +77,15 @@ fn actions(step: &Step) -> &[Action] {
     }
 }
 
-/// Files and trust bundles of a node that are written after the start of what reads them only then.
-fn late_files(node: &DesiredNode, plan: &Plan) -> Vec<String> {
+/// Files and trust bundles of a node that are written, in its steps, after the start of what reads them only then.
+fn late_files<'a>(node: &DesiredNode, steps: impl Iterator<Item = &'a Step>) -> Vec<String> {
     let read_by: BTreeMap<&str, &OnChange> =
         (node.files.iter().map(|file| (file.path.as_str(), &file.on_change)))
             .chain(node.bundles.iter().map(|bundle| (bundle.path.as_str(), &bundle.on_change)))
             .collect();
     let mut started: BTreeSet<OnChange> = BTreeSet::new();
     let mut faults = Vec::new();
-    for step in plan.steps.iter().filter(|step| step.node.as_ref() == Some(&node.node.name)) {
+    for step in steps {
         let mut written = |path: &str, started: &BTreeSet<OnChange>| {
             if read_by.get(path).is_some_and(|reader| started.contains(*reader)) {
                 faults.push(format!("{} writes {path} after the start of what reads it", step.id));

@@ -19,6 +19,7 @@ mod etcd;
 mod failing;
 mod firewall;
 mod fleet;
+mod fleets;
 mod kills;
 mod lint;
 mod members;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use end_state::{EndState, faults};
 use fleet::World;
 use kubezt_engine::executor::{self, Outcome};
+use kubezt_model::cluster::ConcurrencySpec;
 use kubezt_model::desired::Desired;
 use kubezt_model::plan::{Plan, StepId};
 use kubezt_plan::{Selection, Ticket};
@@ -49,7 +51,8 @@ fn run(world: &Arc<World>) -> (Outcome, Vec<(StepId, usize)>) {
     let plan = kubezt_plan::plan(world.desired(), &facts, &assessment);
     assert_eq!(lint::lint(world.desired(), &plan), [""; 0]);
     let fleet = world.fleet(&facts);
-    let going = executor::run(&plan, Arc::clone(&fleet), Arc::new(|_| {}), CancellationToken::new());
+    let joins = ConcurrencySpec::default().joins;
+    let going = executor::run(&plan, Arc::clone(&fleet), joins, Arc::new(|_| {}), CancellationToken::new());
     let outcome = runtime.block_on(going);
     (outcome, fleet.begun())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ const NESTED_MAXIMUM: usize = 8;
 pub struct Reach {
     /// The nodes.
     pub targets: Vec<(NodeName, Target)>,
+    /// How many of them are connected to at a time.
+    pub at_once: NonZeroU8,
     /// Keys, passwords and jump hosts.
     pub access: Arc<Access>,
 }
@@ -83,7 +86,8 @@ impl Reach {
             passphrase_file: ssh.key_passphrase_file.as_deref().map(|file| context.path(file)),
             password_file: ssh.password_file.as_deref().map(|file| context.path(file)),
         };
-        Ok(Self { targets, access: Access::new(Arc::new(asker)) })
+        let at_once = context.file.spec.concurrency.connections;
+        Ok(Self { targets, at_once, access: Access::new(Arc::new(asker)) })
     }
 }
 

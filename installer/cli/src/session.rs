@@ -43,7 +43,7 @@ pub fn connect(
     reach: Reach,
     program: Arc<NodeProgram>,
 ) -> impl Future<Output = (Nodes, Vec<NodeFailure>)> + Send + use<> {
-    Nodes::connect(reach.targets, reach.access, program)
+    Nodes::connect(reach.targets, reach.at_once, reach.access, program)
 }
 
 impl Session {
@@ -85,6 +85,7 @@ impl Session {
             root,
             blobs,
             probe_image: assemble::probe_image().to_owned(),
+            uploads: context.file.spec.concurrency.uploads,
         };
         let fleet = Arc::new(RemoteFleet::new(nodes, parts));
         look_at_api(&fleet, &desired, &mut assessment).await;

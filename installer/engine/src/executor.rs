@@ -1,4 +1,4 @@
-//! Runs a plan: every step whose needs are met, all at once, one disruption of a kind at a time.
+//! Runs a plan: every step whose needs are met, all at once, one disruption of a kind and some joins at a time.
 //!
 //! The executor decides nothing. A failed step stops the steps that need it and no others, with one exception: after a
 //! component of the control plane did not come back, none is interrupted on another node, which might be one too many. A
@@ -6,13 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::mem::take;
+use std::num::NonZeroU8;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kubezt_model::NodeName;
 use kubezt_model::event::{Event, StepResult};
 use kubezt_model::plan::{Disruption, Plan, Step, StepId};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::link::session::operator_name;
@@ -74,25 +77,32 @@ impl Outcome {
 /// How many things a step changed; or its cause chain, and what its units and containers said last.
 type Performed = Result<usize, (String, Vec<String>)>;
 
-/// Runs the plan to its end.
-pub async fn run<F: Fleet>(plan: &Plan, fleet: Arc<F>, sink: Sink, cancel: CancellationToken) -> Outcome {
+/// Runs the plan to its end; at most `joins` nodes join the cluster at a time ([`Step::joins`]).
+///
+/// Whatever ends costs as much as there are steps that wait for it, however large the plan is.
+pub async fn run<F: Fleet>(
+    plan: &Plan,
+    fleet: Arc<F>,
+    joins: NonZeroU8,
+    sink: Sink,
+    cancel: CancellationToken,
+) -> Outcome {
     let began = Instant::now();
     sink(Event::RunStarted { steps: plan.steps.len(), operator: operator_name() });
-    let mut state = State::new(plan);
+    let mut state = State::new(plan, joins);
     let mut running: JoinSet<(usize, Instant, Performed)> = JoinSet::new();
     loop {
         if cancel.is_cancelled() {
             state.outcome.cancelled = true;
         } else {
-            for index in state.startable() {
+            for index in state.start() {
                 let step = plan.steps[index].clone();
-                state.start(index, &step);
                 sink(Event::StepStarted {
                     step: step.id.clone(),
                     node: step.node.clone(),
                     title: step.title.clone(),
                 });
-                let (fleet, sink, behind) = (Arc::clone(&fleet), Arc::clone(&sink), state.behind());
+                let (fleet, sink, behind) = (Arc::clone(&fleet), Arc::clone(&sink), Arc::clone(&state.behind));
                 running.spawn(async move {
                     let began = Instant::now();
                     let result = match fleet.perform(&step, &behind, &sink).await {
@@ -140,118 +150,180 @@ enum Progress {
     Stopped,
 }
 
+/// What a step has to wait for beside other steps: that few enough of its kind run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Free,
+    Joins,
+    Interrupts(Disruption),
+}
+
+impl Turn {
+    fn of(step: &Step) -> Self {
+        match step.interrupts {
+            Disruption::None if step.joins() => Self::Joins,
+            Disruption::None => Self::Free,
+            disruption => Self::Interrupts(disruption),
+        }
+    }
+}
+
 struct State<'a> {
     plan: &'a Plan,
+    joins: usize,
     progress: Vec<Progress>,
-    index: BTreeMap<&'a StepId, usize>,
-    disruptions: BTreeSet<Disruption>,
+    /// Of each step, those that need it.
+    dependants: Vec<Vec<usize>>,
+    /// Of each step, those that only come after it.
+    followers: Vec<Vec<usize>>,
+    /// Of each step, how many it still waits for.
+    waits_for: Vec<usize>,
+    /// Steps that wait for no other one.
+    ready: BTreeMap<Turn, BTreeSet<usize>>,
+    running: BTreeMap<Turn, usize>,
+    /// Nodes on which a step failed, or was left out because of one.
+    behind: Arc<BTreeSet<NodeName>>,
     outcome: Outcome,
 }
 
 impl<'a> State<'a> {
-    fn new(plan: &'a Plan) -> Self {
-        Self {
+    fn new(plan: &'a Plan, joins: NonZeroU8) -> Self {
+        let count = plan.steps.len();
+        let mut state = Self {
             plan,
-            progress: vec![Progress::Waiting; plan.steps.len()],
-            index: plan.steps.iter().enumerate().map(|(index, step)| (&step.id, index)).collect(),
-            disruptions: BTreeSet::new(),
+            joins: usize::from(joins.get()),
+            progress: vec![Progress::Waiting; count],
+            dependants: vec![Vec::new(); count],
+            followers: vec![Vec::new(); count],
+            waits_for: vec![0; count],
+            ready: BTreeMap::new(),
+            running: BTreeMap::new(),
+            behind: Arc::default(),
             outcome: Outcome::default(),
-        }
-    }
-
-    /// Steps that can start now; picks at most one of a disruption.
-    fn startable(&self) -> Vec<usize> {
-        let mut taken = self.disruptions.clone();
-        let mut ready = Vec::new();
-        for (index, step) in self.plan.steps.iter().enumerate() {
-            let met = |need: &StepId| {
-                self.index.get(need).is_none_or(|need| self.progress[*need] == Progress::Done)
-            };
-            let ended = |step: &StepId| {
-                let ended = [Progress::Done, Progress::Stopped];
-                self.index.get(step).is_none_or(|step| ended.contains(&self.progress[*step]))
-            };
-            let waits = !step.needs.iter().all(met) || !step.after.iter().all(ended);
-            if self.progress[index] != Progress::Waiting || waits {
-                continue;
+        };
+        let places: BTreeMap<&StepId, usize> =
+            plan.steps.iter().enumerate().map(|(index, step)| (&step.id, index)).collect();
+        for (index, step) in plan.steps.iter().enumerate() {
+            for (others, waiting) in
+                [(&step.needs, &mut state.dependants), (&step.after, &mut state.followers)]
+            {
+                for other in others.iter().filter_map(|other| places.get(other)) {
+                    waiting[*other].push(index);
+                    state.waits_for[index] += 1;
+                }
             }
-            if step.interrupts == Disruption::None || taken.insert(step.interrupts) {
-                ready.push(index);
+            if state.waits_for[index] == 0 {
+                state.ready.entry(Turn::of(step)).or_default().insert(index);
             }
         }
-        ready
+        state
     }
 
-    fn start(&mut self, index: usize, step: &Step) {
-        self.progress[index] = Progress::Running;
-        if step.interrupts != Disruption::None {
-            self.disruptions.insert(step.interrupts);
+    /// Starts every step that waits for no other one and whose turn it is, in the order of the plan.
+    fn start(&mut self) -> Vec<usize> {
+        let mut started = Vec::new();
+        for (turn, ready) in &mut self.ready {
+            let running = self.running.entry(*turn).or_default();
+            let at_once = match turn {
+                Turn::Free => usize::MAX,
+                Turn::Joins => self.joins,
+                Turn::Interrupts(_) => 1,
+            };
+            while *running < at_once
+                && let Some(index) = ready.pop_first()
+            {
+                *running += 1;
+                self.progress[index] = Progress::Running;
+                started.push(index);
+            }
         }
-    }
-
-    /// Nodes on which a step failed, or was left out because of one.
-    fn behind(&self) -> BTreeSet<NodeName> {
-        let steps = self.plan.steps.iter().zip(&self.progress);
-        let stopped = steps.filter(|(_, progress)| **progress == Progress::Stopped);
-        stopped.filter_map(|(step, _)| step.node.clone()).collect()
+        started.sort_unstable();
+        started
     }
 
     fn finish(&mut self, index: usize, result: Performed, began: Instant) -> Vec<Event> {
         let step = &self.plan.steps[index];
-        self.disruptions.remove(&step.interrupts);
-        let mut said = Vec::new();
-        let result = match result {
-            Ok(changed) => {
-                self.progress[index] = Progress::Done;
-                self.outcome.changed += changed;
-                if changed == 0 { StepResult::Unchanged } else { StepResult::Changed(changed) }
-            }
-            Err((cause, words)) => {
-                self.progress[index] = Progress::Stopped;
-                said = words.clone();
-                let (id, node) = (step.id.clone(), step.node.clone());
-                self.outcome.failed.push(FailedStep { step: id, node, cause: cause.clone(), said: words });
-                StepResult::Failed(cause)
-            }
-        };
+        if let Some(running) = self.running.get_mut(&Turn::of(step)) {
+            *running -= 1;
+        }
         let (id, node) = (step.id.clone(), step.node.clone());
-        let mut events = vec![Event::StepFinished {
+        let finished = |result| Event::StepFinished {
             step: id.clone(),
             node: node.clone(),
             result,
             milliseconds: milliseconds(began),
-        }];
-        if !said.is_empty() {
-            events.push(Event::LastWords { step: id, node, lines: said });
+        };
+        match result {
+            Ok(changed) => {
+                self.progress[index] = Progress::Done;
+                self.outcome.changed += changed;
+                for waiting in [take(&mut self.dependants[index]), take(&mut self.followers[index])].concat() {
+                    self.wait_less(waiting);
+                }
+                let result =
+                    if changed == 0 { StepResult::Unchanged } else { StepResult::Changed(changed) };
+                vec![finished(result)]
+            }
+            Err((cause, said)) => {
+                let mut events = vec![finished(StepResult::Failed(cause.clone()))];
+                if !said.is_empty() {
+                    events.push(Event::LastWords { step: id.clone(), node: node.clone(), lines: said.clone() });
+                }
+                self.outcome.failed.push(FailedStep { step: id, node, cause, said });
+                self.stop(index);
+                events.extend(self.stop_dependants(index));
+                events
+            }
         }
-        if self.progress[index] == Progress::Stopped {
-            events.extend(self.stop_dependants(index));
+    }
+
+    /// One of those that a step waits for has ended.
+    fn wait_less(&mut self, index: usize) {
+        self.waits_for[index] -= 1;
+        if self.waits_for[index] == 0 && self.progress[index] == Progress::Waiting {
+            self.ready.entry(Turn::of(&self.plan.steps[index])).or_default().insert(index);
         }
-        events
+    }
+
+    /// A step will not be done any more; what only comes after it does not mind.
+    fn stop(&mut self, index: usize) {
+        let step = &self.plan.steps[index];
+        self.progress[index] = Progress::Stopped;
+        if let Some(ready) = self.ready.get_mut(&Turn::of(step)) {
+            ready.remove(&index);
+        }
+        if let Some(node) = &step.node {
+            Arc::make_mut(&mut self.behind).insert(node.clone());
+        }
+        for follower in take(&mut self.followers[index]) {
+            self.wait_less(follower);
+        }
     }
 
     /// Everything that needs a stopped step, however far away, is skipped because of it.
     fn stop_dependants(&mut self, cause: usize) -> Vec<Event> {
-        let cause_id = self.plan.steps[cause].id.clone();
-        let broken = self.plan.steps[cause].interrupts;
+        let steps = &self.plan.steps;
+        let mut stops: BTreeSet<usize> = take(&mut self.dependants[cause]).into_iter().collect();
+        if steps[cause].interrupts.is_of_control_plane() {
+            // Another one away might be one too many.
+            stops.extend((0..steps.len()).filter(|index| steps[*index].interrupts.is_of_control_plane()));
+        }
         let mut events = Vec::new();
-        // Steps stand after what they need, so one pass in order reaches all of them.
-        for (index, step) in self.plan.steps.iter().enumerate() {
-            let stopped = |need: &StepId| {
-                self.index.get(need).is_some_and(|need| self.progress[*need] == Progress::Stopped)
-            };
-            let one_too_many = broken.is_of_control_plane() && step.interrupts.is_of_control_plane();
-            let stops = one_too_many || step.needs.iter().any(stopped);
-            if self.progress[index] == Progress::Waiting && stops {
-                self.progress[index] = Progress::Stopped;
-                self.outcome.skipped.push((step.id.clone(), step.node.clone()));
-                events.push(Event::StepFinished {
-                    step: step.id.clone(),
-                    node: step.node.clone(),
-                    result: StepResult::Skipped(cause_id.clone()),
-                    milliseconds: 0,
-                });
+        // Steps stand after what they need, so this goes through them in the order of the plan.
+        while let Some(index) = stops.pop_first() {
+            if self.progress[index] != Progress::Waiting {
+                continue;
             }
+            self.stop(index);
+            stops.extend(take(&mut self.dependants[index]));
+            let step = &steps[index];
+            self.outcome.skipped.push((step.id.clone(), step.node.clone()));
+            events.push(Event::StepFinished {
+                step: step.id.clone(),
+                node: step.node.clone(),
+                result: StepResult::Skipped(steps[cause].id.clone()),
+                milliseconds: 0,
+            });
         }
         events
     }
@@ -274,14 +346,20 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
+    use kubezt_model::action::Action;
     use kubezt_model::plan::{Gate, Operation};
 
     use super::*;
+
+    /// How many nodes may join at a time.
+    const JOINS: NonZeroU8 = NonZeroU8::new(3).unwrap();
 
     #[derive(Default)]
     struct Recorder {
         order: Mutex<Vec<String>>,
         running: Mutex<BTreeSet<Disruption>>,
+        joining: Mutex<usize>,
+        most_joining: Mutex<usize>,
         fails: Option<&'static str>,
     }
 
@@ -295,8 +373,15 @@ mod tests {
                 let first = self.running.lock().unwrap().insert(step.interrupts);
                 assert!(first, "two disruptions of a kind at once");
             }
+            if step.joins() {
+                let mut joining = self.joining.lock().unwrap();
+                *joining += 1;
+                let mut most = self.most_joining.lock().unwrap();
+                *most = joining.max(*most);
+            }
             tokio::time::sleep(Duration::from_millis(2)).await;
             self.running.lock().unwrap().remove(&step.interrupts);
+            *self.joining.lock().unwrap() -= usize::from(step.joins());
             self.order.lock().unwrap().push(step.id.to_string());
             if self.fails == Some(step.id.as_str()) { Err("broken".to_owned()) } else { Ok(1) }
         }
@@ -320,11 +405,16 @@ mod tests {
     }
 
     async fn run_steps(steps: Vec<Step>, fails: Option<&'static str>) -> (Outcome, Vec<String>) {
-        let plan = Plan { cluster: "demo".parse().unwrap(), steps };
-        let fleet = Arc::new(Recorder { fails, ..Recorder::default() });
-        let outcome = run(&plan, Arc::clone(&fleet), Arc::new(|_| {}), CancellationToken::new()).await;
+        let (outcome, fleet) = run_recorded(steps, fails).await;
         let order = fleet.order.lock().unwrap().clone();
         (outcome, order)
+    }
+
+    async fn run_recorded(steps: Vec<Step>, fails: Option<&'static str>) -> (Outcome, Arc<Recorder>) {
+        let plan = Plan { cluster: "demo".parse().unwrap(), steps };
+        let fleet = Arc::new(Recorder { fails, ..Recorder::default() });
+        let outcome = run(&plan, Arc::clone(&fleet), JOINS, Arc::new(|_| {}), CancellationToken::new()).await;
+        (outcome, fleet)
     }
 
     #[tokio::test]
@@ -389,11 +479,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nodes_join_as_many_at_a_time_as_may_whether_or_not_one_fails() {
+        let join = |index: usize| {
+            let actions = vec![Action::StartUnit { name: "kubelet.service".to_owned() }];
+            Step {
+                operation: Operation::Node { actions },
+                ..step(&index.to_string(), &[], Disruption::None)
+            }
+        };
+        for fails in [None, Some("cluster/1")] {
+            let steps = (0..10).map(join).chain([step("other", &[], Disruption::None)]).collect();
+            let (outcome, fleet) = run_recorded(steps, fails).await;
+            assert_eq!(outcome.changed, 11 - outcome.failed.len());
+            assert_eq!(*fleet.most_joining.lock().unwrap(), 3);
+            assert_eq!(fleet.order.lock().unwrap()[3], "cluster/other", "what joins nothing does not wait");
+        }
+    }
+
+    /// What waits for its turn when something fails that it needs, or that it must not follow, is not begun.
+    #[tokio::test]
+    async fn what_is_stopped_while_it_waits_for_its_turn_is_never_begun() {
+        let steps = vec![
+            step("a", &[], Disruption::EtcdMember),
+            step("b", &[], Disruption::EtcdMember),
+            step("c", &["b"], Disruption::None),
+            after("d", "c"),
+        ];
+        let (outcome, order) = run_steps(steps, Some("cluster/a")).await;
+        assert_eq!(order, ["cluster/a", "cluster/d"]);
+        assert_eq!(outcome.skipped, [(StepId::cluster("b"), None), (StepId::cluster("c"), None)]);
+    }
+
+    #[tokio::test]
     async fn a_cancelled_run_starts_nothing() {
         let plan = Plan { cluster: "demo".parse().unwrap(), steps: vec![step("a", &[], Disruption::None)] };
         let cancel = CancellationToken::new();
         cancel.cancel();
-        let outcome = run(&plan, Arc::new(Recorder::default()), Arc::new(|_| {}), cancel).await;
+        let outcome = run(&plan, Arc::new(Recorder::default()), JOINS, Arc::new(|_| {}), cancel).await;
         assert!(outcome.cancelled);
         assert_eq!(outcome.skipped.len(), 1);
     }

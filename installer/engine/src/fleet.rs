@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,9 +34,6 @@ const CREDENTIAL_HOURS: u32 = 2;
 /// Manifest set that grants the first rights; applied before any right exists.
 const FIRST_RIGHTS: &str = "rbac";
 
-/// Nodes that receive blobs at the same time: more would only share the operator's uplink.
-const UPLOADS: usize = 8;
-
 /// A fleet of real nodes.
 pub struct RemoteFleet {
     /// The nodes that were reached.
@@ -62,6 +60,8 @@ pub struct FleetParts {
     pub blobs: BTreeMap<Digest, BlobSource>,
     /// Image the probe pods run.
     pub probe_image: String,
+    /// Nodes that receive blobs at the same time; each takes some blocks of memory, however large its blobs are.
+    pub uploads: NonZeroU8,
 }
 
 impl RemoteFleet {
@@ -74,7 +74,7 @@ impl RemoteFleet {
             root: parts.root,
             blobs: parts.blobs,
             probe_image: parts.probe_image,
-            uploads: Semaphore::new(UPLOADS),
+            uploads: Semaphore::new(parts.uploads.get().into()),
             administrators: OnceCell::new(),
             masters: OnceCell::new(),
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::sync::{Arc, OnceLock};
 
 use futures::StreamExt as _;
@@ -21,9 +22,6 @@ use crate::link::{
 };
 use crate::reconnect::{Losses, Reconnecting};
 use crate::transport::{Access, Target};
-
-/// Nodes that are connected to at the same time.
-const CONNECTING: usize = 32;
 
 /// The nodes that were reached. A connection that is lost is made again, and what was under way goes on.
 #[derive(Default)]
@@ -58,9 +56,10 @@ impl std::fmt::Display for NodeFailure {
 }
 
 impl Nodes {
-    /// Connects to every target; one that fails does not stop the others.
+    /// Connects to every target, `at_once` of them at a time; one that fails does not stop the others.
     pub async fn connect(
         targets: Vec<(NodeName, Target)>,
+        at_once: NonZeroU8,
         access: Arc<Access>,
         program: Arc<NodeProgram>,
     ) -> (Self, Vec<NodeFailure>) {
@@ -71,7 +70,7 @@ impl Nodes {
                 let operator = operator.clone();
                 async move { (node, Reconnecting::open(target, access, program, operator).await) }
             })
-            .buffer_unordered(CONNECTING)
+            .buffer_unordered(at_once.get().into())
             .collect()
             .await;
         let mut nodes = Self::default();

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU8;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -76,6 +77,9 @@ pub struct ClusterSpec {
     /// How nodes are reached, unless a node says otherwise.
     #[serde(default)]
     pub ssh: SshSpec,
+    /// How much is done at a time, on the way to many nodes.
+    #[serde(default)]
+    pub concurrency: ConcurrencySpec,
     /// The nodes.
     pub nodes: Vec<NodeSpec>,
     /// The network plug-in.
@@ -226,6 +230,31 @@ impl Default for SshSpec {
     }
 }
 
+/// How much is done at a time, each 1 to 255. It is no part of the cluster: another figure changes nothing on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ConcurrencySpec {
+    /// Nodes that are connected to at the same time.
+    #[schemars(range(min = 1, max = 255))]
+    pub connections: NonZeroU8,
+    /// Nodes that receive components at the same time; more share the same uplink, and 2 MiB of memory are used for each.
+    #[schemars(range(min = 1, max = 255))]
+    pub uploads: NonZeroU8,
+    /// Nodes that join at the same time: the next one begins when the step that starts the kubelet of one before has ended. A
+    /// kubelet lists and watches what concerns it first, which is what an API server has to bear of each.
+    #[schemars(range(min = 1, max = 255))]
+    pub joins: NonZeroU8,
+}
+
+impl Default for ConcurrencySpec {
+    fn default() -> Self {
+        let [connections, uploads, joins] = const {
+            [NonZeroU8::new(32).unwrap(), NonZeroU8::new(8).unwrap(), NonZeroU8::new(16).unwrap()]
+        };
+        Self { connections, uploads, joins }
+    }
+}
+
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -363,6 +392,7 @@ spec:
         assert_eq!(file.spec.endpoint.port, 6443);
         assert_eq!(file.spec.networks.pods[0].to_string(), "10.244.0.0/16");
         assert_eq!(file.spec.artifacts.source, ArtifactSource::Release);
+        assert_eq!(file.spec.concurrency.uploads.get(), 8);
     }
 
     fn told(text: &str) -> Vec<String> {
@@ -391,6 +421,7 @@ spec:
   ssh:
     agent: perhaps
     privilege: sudoo
+  concurrency: {connections: 0, uploads: many, joins: 256}
   nodes:
     - {name: cp1, role: controlplane, addresses: [10.0.0.400]}
     - {name: w1, role: worker}
@@ -412,12 +443,15 @@ spec:
             (10, "`wide`"),
             (12, "`perhaps`"),
             (13, "did you mean `sudo`?"),
-            (15, "did you mean `control-plane`?"),
-            (15, "10.0.0.400"),
-            (16, "missing field `addresses`"),
-            (17, "a map"),
-            (18, "did you mean `release`?"),
-            (20, "2027-02-30"),
+            (14, "0 is not between 1 and 255"),
+            (14, "`many` is not a whole number"),
+            (14, "256 is not between 1 and 255"),
+            (16, "did you mean `control-plane`?"),
+            (16, "10.0.0.400"),
+            (17, "missing field `addresses`"),
+            (18, "a map"),
+            (19, "did you mean `release`?"),
+            (21, "2027-02-30"),
         ];
         assert_eq!(errors.len(), expected.len(), "{errors:#?}");
         for (error, (line, part)) in errors.iter().zip(expected) {

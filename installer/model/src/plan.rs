@@ -162,7 +162,17 @@ pub struct Change {
     pub diff: String,
 }
 
+/// Unit of kubelet.
+const KUBELET: &str = "kubelet.service";
+
 impl Step {
+    /// Whether its node joins the cluster by this step, or comes back to it: its kubelet does not run, and is started. Where one
+    /// runs and is restarted, the API server gets nothing new to watch, and [`Disruption::Kubelet`] lets one do so at a time.
+    pub fn joins(&self) -> bool {
+        let Operation::Node { actions } = &self.operation else { return false };
+        actions.iter().any(|action| matches!(action, Action::StartUnit { name } if name == KUBELET))
+    }
+
     /// Units and static pods whose own words tell why the step failed, in the order it touches them.
     pub fn suspects(&self) -> Vec<Suspect> {
         let Operation::Node { actions } = &self.operation else { return Vec::new() };

@@ -38,6 +38,7 @@ pub async fn run(arguments: DoctorArgs, printer: Printer) -> Result<(), Failure>
                 root: None,
                 blobs: BTreeMap::new(),
                 probe_image: assemble::probe_image().to_owned(),
+                uploads: context.file.spec.concurrency.uploads,
             };
             let fleet = RemoteFleet::new(nodes, parts);
             look(&fleet.nodes, Some(&fleet), &desired, &failures, at).await

@@ -238,7 +238,8 @@ pub async fn execute(
             interrupted.cancel();
         }
     });
-    let outcome = executor::run(plan, Arc::clone(&session.fleet), Arc::clone(&sink), cancel).await;
+    let (fleet, joins) = (Arc::clone(&session.fleet), context.file.spec.concurrency.joins);
+    let outcome = executor::run(plan, fleet, joins, Arc::clone(&sink), cancel).await;
     watch.abort();
     for (node, cost) in session.fleet.nodes.statistics() {
         sink(Event::NodeCost {

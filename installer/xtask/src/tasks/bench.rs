@@ -10,6 +10,7 @@
 //! | `artifacts` | what there is to put on nodes, by digest |
 //! | `preload` | one folder of artifacts as nodes have them, copied to every node |
 //! | `kubezt`, `kubeadm` | the two sides |
+//! | `simulated` | fleets that no machine holds |
 //! | `headroom` | a limit of this machine that three labs would meet |
 //! | `measure` | wall time, memory and output of a program |
 //! | `node` | commands and files on a node |
@@ -21,6 +22,7 @@ mod kubezt;
 mod measure;
 mod node;
 mod preload;
+mod simulated;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use self::preload::Preloaded;
+use self::simulated::Simulated;
 use super::{LabArgument, build};
 use crate::inventory::{Inventory, Lab};
 use crate::lab::{self, OpenLab};
@@ -41,12 +44,15 @@ pub struct Arguments {
     /// Measure kubezt alone, write nothing, and leave its cluster up to be looked at
     #[arg(long)]
     kubezt_only: bool,
+    /// Only simulate the large fleets, with the times of the last bench where there was one, and write nothing
+    #[arg(long, conflicts_with = "kubezt_only")]
+    simulated: bool,
 }
 
 /// The bench's own lab.
 const LAB: &str = "bench";
 
-/// What `target/bench.json` holds. Times are wall time.
+/// What `target/bench.json` holds. Times are wall time, but for the simulated ones.
 #[derive(Debug, Serialize)]
 struct Figures {
     /// `kubezt install` of one control plane and two workers, verification included.
@@ -65,13 +71,22 @@ struct Figures {
     round_trips_per_node: u64,
     /// Largest resident memory of the installing process, in MiB.
     peak_mb: f64,
+    /// Installs of large fleets.
+    #[serde(flatten)]
+    simulated: Simulated,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    if !arguments.no_build {
+    let folder = places::target().join("bench");
+    if !arguments.no_build && !arguments.simulated {
         build::for_labs(&[LAB])?;
     }
-    let folder = places::target().join("bench");
+    if !arguments.no_build && !arguments.kubezt_only {
+        simulated::build()?;
+    }
+    if arguments.simulated {
+        return show(&simulated::measure(&folder)?);
+    }
     remove(&folder)?;
     fs_err::create_dir_all(&folder)?;
     // A binary of our own: a build meanwhile must not change what is measured.
@@ -141,6 +156,7 @@ impl Bench {
             bytes_sent_per_node: kubezt.cost.bytes_sent,
             round_trips_per_node: kubezt.cost.round_trips,
             peak_mb: rounded(kubezt.install.peak_kib as f64 / 1024.0),
+            simulated: simulated::measure(&self.folder)?,
         })
     }
 
@@ -154,13 +170,20 @@ impl Bench {
 }
 
 /// Prints the figures one below the other.
-fn show(figures: &Figures) -> Result<()> {
+fn show(figures: &impl Serialize) -> Result<()> {
     let value = serde_json::to_value(figures)?;
     let figures = value.as_object().context("figures are an object")?;
     for (name, figure) in figures {
         report::line(&format!("  {name:<26}{:>14}", figure.to_string()));
     }
     Ok(())
+}
+
+/// Journals of runs in a folder.
+fn journals_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let paths: std::io::Result<Vec<_>> = fs_err::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect();
+    let is_journal = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "jsonl");
+    Ok(paths?.into_iter().filter(is_journal).collect())
 }
 
 /// To milliseconds: the rest is noise.
