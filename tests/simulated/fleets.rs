@@ -146,7 +146,8 @@ fn the_executor_costs_little_for_each_step() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let joins = NonZeroU8::new(16).unwrap();
         let began = processor_time();
-        let going = executor::run(&plan, Arc::new(Instantly), joins, Arc::new(|_| {}), CancellationToken::new());
+        let going =
+            executor::run(&plan, Arc::new(Instantly), joins, Arc::new(|_| {}), CancellationToken::new());
         let outcome = runtime.block_on(going);
         let took = processor_time() - began;
         assert_eq!((outcome.changed, outcome.failed.len(), outcome.skipped.len()), (9994, 1, 6));
