@@ -9,7 +9,11 @@
 //! its name took longest, and beside that its blobs go through one uplink which all nodes share. What nodes do for each other, such
 //! as signing, is taken to be as fast as in a small cluster; of the network plug-in there are images and no objects.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on says so by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement that cannot go on says so by panicking"
+)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is run by whoever reads what it prints")]
 
 #[allow(dead_code, reason = "shared with the tests")]
@@ -95,7 +99,8 @@ fn times(journals: &[String]) -> BTreeMap<String, Duration> {
     let mut longest: BTreeMap<String, Duration> = BTreeMap::new();
     for journal in journals {
         for line in fs_err::read_to_string(journal).unwrap().lines() {
-            let entry: Entry = serde_json::from_str(line).unwrap_or_else(|error| panic!("{journal}: {error}: {line}"));
+            let entry: Entry =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{journal}: {error}: {line}"));
             if let Event::StepFinished { step, result, milliseconds, .. } = entry.event
                 && matches!(result, StepResult::Changed(_) | StepResult::Unchanged)
             {
@@ -123,7 +128,8 @@ fn install(nodes: usize, times: &BTreeMap<String, Duration>) -> f64 {
     let plan = plan(&desired);
     let planned = processor_time();
     let fleet = Arc::new(TimedFleet::new(&desired, times.clone()));
-    let paused = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let paused =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let waited = paused.block_on(async {
         let began = Instant::now();
         fleet.connect(nodes).await;

@@ -53,9 +53,8 @@ pub fn changed(profile: &str, workers: usize) -> Arc<Desired> {
 /// Three control-plane nodes and this many workers: those of [`desired`], and two more.
 pub fn highly_available(profile: &str, workers: usize) -> Arc<Desired> {
     let mut spec = plain(profile, workers);
-    spec.nodes.extend(
-        ["cp2", "cp3"].iter().zip([8, 9]).map(|(name, address)| NodeSpec::new(name, true, address)),
-    );
+    spec.nodes
+        .extend(["cp2", "cp3"].iter().zip([8, 9]).map(|(name, address)| NodeSpec::new(name, true, address)));
     resolve(&spec).unwrap()
 }
 

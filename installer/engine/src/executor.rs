@@ -102,7 +102,8 @@ pub async fn run<F: Fleet>(
                     node: step.node.clone(),
                     title: step.title.clone(),
                 });
-                let (fleet, sink, behind) = (Arc::clone(&fleet), Arc::clone(&sink), Arc::clone(&state.behind));
+                let (fleet, sink, behind) =
+                    (Arc::clone(&fleet), Arc::clone(&sink), Arc::clone(&state.behind));
                 running.spawn(async move {
                     let began = Instant::now();
                     let result = match fleet.perform(&step, &behind, &sink).await {
@@ -257,17 +258,21 @@ impl<'a> State<'a> {
             Ok(changed) => {
                 self.progress[index] = Progress::Done;
                 self.outcome.changed += changed;
-                for waiting in [take(&mut self.dependants[index]), take(&mut self.followers[index])].concat() {
+                for waiting in [take(&mut self.dependants[index]), take(&mut self.followers[index])].concat()
+                {
                     self.wait_less(waiting);
                 }
-                let result =
-                    if changed == 0 { StepResult::Unchanged } else { StepResult::Changed(changed) };
+                let result = if changed == 0 { StepResult::Unchanged } else { StepResult::Changed(changed) };
                 vec![finished(result)]
             }
             Err((cause, said)) => {
                 let mut events = vec![finished(StepResult::Failed(cause.clone()))];
                 if !said.is_empty() {
-                    events.push(Event::LastWords { step: id.clone(), node: node.clone(), lines: said.clone() });
+                    events.push(Event::LastWords {
+                        step: id.clone(),
+                        node: node.clone(),
+                        lines: said.clone(),
+                    });
                 }
                 self.outcome.failed.push(FailedStep { step: id, node, cause, said });
                 self.stop(index);
@@ -482,10 +487,7 @@ mod tests {
     async fn nodes_join_as_many_at_a_time_as_may_whether_or_not_one_fails() {
         let join = |index: usize| {
             let actions = vec![Action::StartUnit { name: "kubelet.service".to_owned() }];
-            Step {
-                operation: Operation::Node { actions },
-                ..step(&index.to_string(), &[], Disruption::None)
-            }
+            Step { operation: Operation::Node { actions }, ..step(&index.to_string(), &[], Disruption::None) }
         };
         for fails in [None, Some("cluster/1")] {
             let steps = (0..10).map(join).chain([step("other", &[], Disruption::None)]).collect();

@@ -236,9 +236,8 @@ pub struct ConcurrencySpec {
 
 impl Default for ConcurrencySpec {
     fn default() -> Self {
-        let [connections, uploads, joins] = const {
-            [NonZeroU8::new(32).unwrap(), NonZeroU8::new(8).unwrap(), NonZeroU8::new(16).unwrap()]
-        };
+        let [connections, uploads, joins] =
+            const { [NonZeroU8::new(32).unwrap(), NonZeroU8::new(8).unwrap(), NonZeroU8::new(16).unwrap()] };
         Self { connections, uploads, joins }
     }
 }
