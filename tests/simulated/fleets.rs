@@ -32,7 +32,7 @@ enum Mishap {
     Killed,
 }
 
-const MISHAPS: [Mishap; 3] = [Mishap::Fails, Mishap::LosesNode, Mishap::Killed];
+const MISHAPS: [Mishap; 3] = [Mishap::Killed, Mishap::LosesNode, Mishap::Fails];
 
 /// A fleet before its install, and what becomes of it where nothing happens.
 struct Undisturbed {
@@ -95,7 +95,7 @@ fn three_nodes_recover_from_every_mishap_in_every_step() {
 fn fifty_nodes_recover_from_mishaps_in_all_parts_of_a_run() {
     let fleet = Undisturbed::of(cluster::highly_available("stig", 47));
     assert!(fleet.begun.len() >= 450, "only {} steps", fleet.begun.len());
-    fleet.suffers_evenly(4);
+    fleet.suffers_evenly(3);
 }
 
 #[test]
