@@ -56,16 +56,10 @@ pub fn desired(text: &str, profile: &str, build: &str) -> Result<Desired, String
         .map_err(|errors| errors.iter().map(|error| format!("{error}\n")).collect::<String>())?;
     let (images, secrets) = (image_names(), secrets());
     let input = Input { cluster: &cluster, images: &images, secrets: &secrets };
-    let nodes = cluster
-        .nodes
-        .iter()
-        .map(|node| {
-            let mut desired = kubezt_render::render_node(&TEMPLATES, &input, node)?;
-            add_components(&mut desired, node.role, build);
-            Ok(desired)
-        })
-        .collect::<Result<Vec<_>, kubezt_render::RenderError>>()
-        .map_err(|error| error.to_string())?;
+    let mut nodes = kubezt_render::render_nodes(&TEMPLATES, &input).map_err(|errors| {
+        errors.iter().map(|(node, error)| format!("{node}: {error}\n")).collect::<String>()
+    })?;
+    nodes.iter_mut().for_each(|node| add_components(node, build));
     let mut manifests =
         kubezt_render::render_manifests(&TEMPLATES, &input).map_err(|error| error.to_string())?;
     // As the command does it: labels go through the API, after everything else.
@@ -122,7 +116,8 @@ fn image_names() -> BTreeMap<String, String> {
     IMAGES.iter().map(|(name, reference, ..)| ((*name).to_owned(), (*reference).to_owned())).collect()
 }
 
-fn add_components(desired: &mut DesiredNode, role: Role, build: &str) {
+fn add_components(desired: &mut DesiredNode, build: &str) {
+    let role = desired.node.role;
     let digest = |name: &str| Digest::of(format!("{name} {build}").as_bytes());
     desired.components = COMPONENTS
         .iter()

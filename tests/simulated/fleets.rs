@@ -26,13 +26,13 @@ use crate::{assert_complete, bare, install, run};
 enum Mishap {
     /// It fails.
     Fails,
-    /// Its node is gone from then on; a step of the whole cluster only fails.
+    /// Its node is gone from then on.
     LosesNode,
     /// The operator's process is killed.
     Killed,
 }
 
-const MISHAPS: [Mishap; 3] = [Mishap::Fails, Mishap::LosesNode, Mishap::Killed];
+const MISHAPS: [Mishap; 3] = [Mishap::Killed, Mishap::LosesNode, Mishap::Fails];
 
 /// A fleet before its install, and what becomes of it where nothing happens.
 struct Undisturbed {
@@ -84,8 +84,10 @@ impl Undisturbed {
 fn three_nodes_recover_from_every_mishap_in_every_step() {
     let fleet = Undisturbed::of(cluster::desired("stig", 2));
     assert!(fleet.begun.len() >= 35, "{:?}", fleet.begun);
-    for at in 0..fleet.begun.len() {
-        MISHAPS.into_iter().for_each(|mishap| fleet.suffers(mishap, at));
+    for (at, (step, _)) in fleet.begun.iter().enumerate() {
+        let has_node = !step.as_str().starts_with("cluster/");
+        let possible = MISHAPS.into_iter().filter(|mishap| has_node || !matches!(mishap, Mishap::LosesNode));
+        possible.for_each(|mishap| fleet.suffers(mishap, at));
     }
 }
 
@@ -93,14 +95,14 @@ fn three_nodes_recover_from_every_mishap_in_every_step() {
 fn fifty_nodes_recover_from_mishaps_in_all_parts_of_a_run() {
     let fleet = Undisturbed::of(cluster::highly_available("stig", 47));
     assert!(fleet.begun.len() >= 450, "only {} steps", fleet.begun.len());
-    fleet.suffers_evenly(12);
+    fleet.suffers_evenly(3);
 }
 
 #[test]
 fn five_hundred_nodes_recover_from_mishaps_in_all_parts_of_a_run() {
     let fleet = Undisturbed::of(cluster::highly_available("stig", 497));
     assert!(fleet.begun.len() >= 4500, "only {} steps", fleet.begun.len());
-    fleet.suffers_evenly(3);
+    fleet.suffers_evenly(1);
 }
 
 /// Nodes that do everything at once.

@@ -103,19 +103,11 @@ pub fn rendered(context: &Context, encryption_key: &SecretText) -> Result<Desire
     let images = catalogue()?.image_names(ARCHITECTURE);
     let secrets = Secrets { encryption_key: encryption_key.clone() };
     let input = Input { cluster: &context.cluster, images: &images, secrets: &secrets };
-    let mut nodes = Vec::new();
-    let mut errors = Vec::new();
-    for node in &context.cluster.nodes {
-        match kubezt_render::render_node(&templates, &input, node) {
-            Ok(desired) => nodes.push(desired),
-            Err(error) => errors.push(format!("{}: {error}", node.name)),
-        }
-    }
-    if errors.is_empty() {
-        Ok(Desired { cluster: context.cluster.clone(), nodes, manifests: Vec::new() })
-    } else {
-        Err(Failure::usage(errors.join("\nerror: ")))
-    }
+    let nodes = kubezt_render::render_nodes(&templates, &input).map_err(|errors| {
+        let told: Vec<String> = errors.iter().map(|(node, error)| format!("{node}: {error}")).collect();
+        Failure::usage(told.join("\nerror: "))
+    })?;
+    Ok(Desired { cluster: context.cluster.clone(), nodes, manifests: Vec::new() })
 }
 
 /// For what holds no secret.

@@ -9,7 +9,8 @@ use tera::Context;
 use crate::header::{FileHeader, ObjectHeader};
 use crate::{Input, RenderError, Secrets, shape, values};
 
-/// What one rendering starts from: the variables, and the settings by dotted path.
+/// What one rendering starts from: the variables, and the settings by dotted path. A copy shares what it holds of the cluster.
+#[derive(Clone)]
 pub struct Ground {
     settings: Value,
     context: Context,
@@ -30,12 +31,18 @@ impl Ground {
         Self { settings, context }
     }
 
-    /// What files on a node see.
-    pub fn of_node(input: &Input<'_>, node: &Node) -> Self {
+    /// What files on every node see; it grows with the cluster, so it is made once for all of them.
+    pub fn of_nodes(input: &Input<'_>) -> Self {
         let mut ground = Self::of_cluster(input);
+        ground.context.insert("requesters", &shape::requesters(input.cluster));
+        ground
+    }
+
+    /// What files on a node see, from what those on every node do.
+    pub fn on(&self, input: &Input<'_>, node: &Node) -> Self {
+        let mut ground = self.clone();
         ground.context.insert("node", &node_view(node));
         ground.context.insert("leaves", &shape::leaves(input.cluster, node));
-        ground.context.insert("requesters", &shape::requesters(input.cluster));
         ground
     }
 

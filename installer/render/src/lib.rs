@@ -33,7 +33,7 @@ use kubezt_model::SecretText;
 use kubezt_model::desired::Cluster;
 
 pub use error::RenderError;
-pub use node::render_node;
+pub use node::{render_node, render_nodes};
 pub use objects::{chart_values, render_manifests};
 pub use shape::node_shape;
 pub use templates::Templates;

@@ -3,12 +3,32 @@
 use std::collections::BTreeMap;
 
 use kubezt_model::desired::{DesiredNode, Node, OnChange, RenderedFile, Sensitivity};
-use kubezt_model::{Digest, Mode, SecretText, yaml};
+use kubezt_model::{Digest, Mode, NodeName, SecretText, yaml};
 
 use crate::context::{Ground, fault};
 use crate::header::{FileHeader, ModeSource};
 use crate::templates::{FileTemplate, Templates};
 use crate::{Input, RenderError, arguments, node_shape, parse_back, values};
+
+/// Renders every node, in the order of the cluster.
+///
+/// # Errors
+/// Of each node that is wrong its name, and what [`render_node`] says.
+pub fn render_nodes(
+    templates: &Templates,
+    input: &Input<'_>,
+) -> Result<Vec<DesiredNode>, Vec<(NodeName, RenderError)>> {
+    let ground = Ground::of_nodes(input);
+    let mut nodes = Vec::new();
+    let mut errors = Vec::new();
+    for node in &input.cluster.nodes {
+        match render_on(templates, input, &ground, node) {
+            Ok(desired) => nodes.push(desired),
+            Err(error) => errors.push((node.name.clone(), error)),
+        }
+    }
+    if errors.is_empty() { Ok(nodes) } else { Err(errors) }
+}
 
 /// Renders a node: its shape and all its files, sorted by path; files that the settings switch off must be
 /// absent. Components and images are the caller's to add.
@@ -21,7 +41,16 @@ pub fn render_node(
     input: &Input<'_>,
     node: &Node,
 ) -> Result<DesiredNode, RenderError> {
-    let ground = Ground::of_node(input, node);
+    render_on(templates, input, &Ground::of_nodes(input), node)
+}
+
+fn render_on(
+    templates: &Templates,
+    input: &Input<'_>,
+    ground: &Ground,
+    node: &Node,
+) -> Result<DesiredNode, RenderError> {
+    let ground = ground.on(input, node);
     let mut errors = Vec::new();
     let mut files: Vec<RenderedFile> = Vec::new();
     let mut switched_off = Vec::new();

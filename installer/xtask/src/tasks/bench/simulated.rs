@@ -19,7 +19,7 @@ const EXAMPLE: &str = "simulated-bench";
 /// Installs of bare nodes, of which three are the control plane and which have none of the artifacts: virtual seconds from the first
 /// connection to the end of the last step, and the processor time that resolving, rendering, planning and executing really took.
 ///
-/// Each node receives about a gigabyte (9 s of the uplink), so the figures grow by that and should by nothing else.
+/// Each node receives about a gigabyte (8.5 s of the uplink), so the figures grow by that and should by nothing else.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Simulated {
     /// Ten nodes.
