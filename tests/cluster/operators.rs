@@ -1,11 +1,10 @@
 //! Two operators, and what is left of one whose machine is gone.
 
-use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use kubezt_tests::{Kubezt, Run};
+use anyhow::{Context as _, Result, ensure};
+use kubezt_tests::{Kubezt, Running};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::World;
@@ -18,13 +17,13 @@ pub fn two_at_once(world: &World) -> Result<()> {
     let worker = world.lab.worker();
     drift(world, worker)?;
     let (first, second) = (operator(world, "first")?, operator(world, "second")?);
-    let mut run = first.start("install", &["--no-verify"])?;
+    let run = first.begin("install", &["--no-verify"])?;
     holds(world, "first@")?;
     signal(&run, Signal::STOP)?;
     let judged = refused_then_taken_over(&second);
     // Whatever came of it, the first one ends.
     signal(&run, Signal::CONT)?;
-    let ended = ended(&mut run);
+    let ended = run.end(Duration::from_secs(120));
     judged?;
     let ended = ended?;
     ensure!(ended.code != 0, "the first run went on:\n{}", ended.stderr);
@@ -70,27 +69,7 @@ fn holds(world: &World, operator: &str) -> Result<()> {
     Ok(())
 }
 
-fn signal(run: &Child, signal: Signal) -> Result<()> {
+fn signal(run: &Running, signal: Signal) -> Result<()> {
     let process = i32::try_from(run.id()).ok().and_then(Pid::from_raw).context("no process")?;
     Ok(kill_process(process, signal)?)
-}
-
-fn ended(run: &mut Child) -> Result<Run> {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while run.try_wait()?.is_none() {
-        if Instant::now() >= deadline {
-            run.kill()?;
-            bail!("the first run did not end");
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    let read = |stream: Option<&mut dyn std::io::Read>| {
-        let mut text = String::new();
-        stream.context("no output")?.read_to_string(&mut text)?;
-        anyhow::Ok(text)
-    };
-    let code = run.wait()?.code().context("killed by a signal")?;
-    let stdout = read(run.stdout.as_mut().map(|stream| stream as _))?;
-    let stderr = read(run.stderr.as_mut().map(|stream| stream as _))?;
-    Ok(Run { code, stdout, stderr })
 }

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
@@ -219,42 +219,22 @@ pub fn becoming_root(world: &World) -> Result<()> {
 /// The session that carries the link is killed in the middle of a step; the step ends well.
 pub fn lost_connection(world: &World) -> Result<()> {
     let node = world.lab.worker();
-    let mut child = world.kubezt.start("install", &["--no-verify"])?;
-    let stderr = child.stderr.take().context("no standard error")?;
-    let (sender, lines) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        use std::io::BufRead as _;
-        for line in std::io::BufReader::new(stderr).lines().map_while(Result::ok) {
-            let _ = sender.send(line);
-        }
-    });
-    let mut said = String::new();
-    let mut wait = |what: &str, seconds: u64| -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = lines.recv_timeout(left).with_context(|| format!("`{what}` did not come:\n{said}"))?;
-            said.push_str(&format!("{line}\n"));
-            if line.starts_with(&node.name) && line.contains(what) {
-                return Ok(());
-            }
-        }
-    };
+    let mut run = world.kubezt.begin("install", &["--no-verify"])?;
     let story = (|| {
-        wait("Install components", 900)?;
+        run.wait(&node.name, "Install components", Duration::from_secs(900))?;
         // Its first blob is under way.
         std::thread::sleep(Duration::from_millis(500));
         let kill = "pid=$(pgrep -f \"kubezt-[0-9a-f]* node link\" | head -n 1); \
                     until grep -q \"^sshd\" /proc/$pid/comm; do pid=$(awk \"/^PPid/{print \\$2}\" /proc/$pid/status); done; \
                     kill -9 $pid";
         world.lab.shell(node, kill)?;
-        wait("the connection was lost", 20)?;
-        wait("connected again", 60)?;
-        wait("components: ", 300)
+        run.wait(&node.name, "the connection was lost", Duration::from_secs(20))?;
+        run.wait(&node.name, "connected again", Duration::from_secs(60))?;
+        run.wait(&node.name, "components: ", Duration::from_secs(300))?;
+        ensure!(!run.said().contains("FAILED"), "a step failed:\n{}", run.said());
+        Ok(())
     })();
-    child.kill()?;
-    child.wait()?;
-    ensure!(!said.contains("FAILED"), "a step failed:\n{said}");
+    drop(run);
     world.lab.fresh()?;
     story
 }

@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod assembly;
+mod clocks;
 mod cluster;
 mod end_state;
 mod etcd;

@@ -43,13 +43,15 @@ fn a_shorter_lifetime_issues_every_leaf_anew_and_a_longer_one_none() {
     let wanted = short.desired().nodes.iter().flat_map(|node| &node.certificates);
     let leaves = wanted.filter(|certificate| is_leaf(&certificate.kind)).count();
     assert_eq!(steps.iter().map(|step| issued(&step.operation)).sum::<usize>(), leaves);
-    let interrupts = steps.iter().map(|step| step.interrupts).filter(|interrupts| *interrupts != Disruption::None);
+    let interrupts =
+        steps.iter().map(|step| step.interrupts).filter(|interrupts| *interrupts != Disruption::None);
     assert_eq!(interrupts.collect::<Vec<_>>(), [Disruption::Controllers]);
     let actions = steps.iter().filter_map(|step| match &step.operation {
         Operation::Node { actions } => Some(actions),
         _ => None,
     });
-    let restarts = |action: &&Action| matches!(action, Action::RestartUnit { .. } | Action::RestartStaticPod { .. });
+    let restarts =
+        |action: &&Action| matches!(action, Action::RestartUnit { .. } | Action::RestartStaticPod { .. });
     assert_eq!(actions.flatten().find(restarts), None);
     assert_complete(&short, &install(&short), "24h");
     let back = short.fork(cluster::living("baseline", 1, "720h"), None);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::lab::Lab;
+use crate::running::Running;
 
 /// The binary and the cluster file it is run on.
 #[derive(Debug, Clone)]
@@ -61,6 +62,11 @@ impl Kubezt {
     /// Starts a command, for tests that kill it.
     pub fn start(&self, command: &str, arguments: &[&str]) -> Result<Child> {
         Ok(self.command(command, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+    }
+
+    /// Starts a command and listens to it, for tests that do something meanwhile.
+    pub fn begin(&self, command: &str, arguments: &[&str]) -> Result<Running> {
+        Running::listen(self.start(command, arguments)?)
     }
 
     /// Runs a command that must succeed.

@@ -114,6 +114,11 @@ impl Lab {
         Ok(())
     }
 
+    /// Runs a shell script as root on a node that cannot be reached by SSH: on its console, so to speak.
+    pub fn on_console(&self, node: &Node, script: &str) -> Result<()> {
+        container("lxc-attach", &["--name", &node.name, "--", "sh", "-ec", script])
+    }
+
     /// Runs a shell script as root on a node; answers with what it printed.
     pub fn shell(&self, node: &Node, script: &str) -> Result<String> {
         self.shell_with_input(node, script, "")

@@ -6,9 +6,11 @@
 pub mod kubezt;
 pub mod lab;
 pub mod load;
+pub mod running;
 pub mod stories;
 pub mod tamper;
 
 pub use kubezt::{Kubezt, Run};
 pub use lab::{Lab, Node};
+pub use running::Running;
 pub use stories::World;

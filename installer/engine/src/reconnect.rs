@@ -13,6 +13,8 @@ use crate::transport::{Access, Target};
 
 /// Seconds to wait before each attempt: a lost session is often back at once, a rebooted host in a minute.
 const PAUSES: &[u64] = &[0, 1, 2, 4, 8, 15, 30];
+/// Once a node was given up, one attempt tells whether it is back.
+const PAUSES_LATER: &[u64] = &[0];
 /// Losses in a row between which nothing got done.
 const LOSSES: usize = 5;
 /// Silence weighs more than a connection that ended: each was waited for, for a minute or more.
@@ -77,7 +79,8 @@ impl Reconnecting {
         {
             return Err(why.clone());
         }
-        let mut attempts = PAUSES.iter().peekable();
+        let pauses = if failed.is_some() { PAUSES_LATER } else { PAUSES };
+        let mut attempts = pauses.iter().peekable();
         loop {
             if let Some(seconds) = attempts.next() {
                 tokio::time::sleep(Duration::from_secs(*seconds)).await;
@@ -86,6 +89,7 @@ impl Reconnecting {
                 Ok(connection) => {
                     let connection = Arc::new(connection);
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&connection);
+                    *failed = None;
                     return Ok(connection);
                 }
                 Err(error) if (error.is_loss() || error.may_be_starting()) && attempts.peek().is_some() => {}

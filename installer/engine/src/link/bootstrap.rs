@@ -187,8 +187,11 @@ pub(super) async fn start(
     // A command that ended early says why in what it printed; that is worth more than the broken pipe.
     let line = match (sent, said(target, &mut stream).await) {
         (_, Ok(line)) => line,
-        (Err(error), Err(why)) => return Err(start_error(target, stream, &format!("{why} ({error})")).await),
-        (Ok(()), Err(why)) => return Err(start_error(target, stream, &why).await),
+        (sent, Err(why)) => {
+            let error = sent.err().map(|error| format!(" ({error})")).unwrap_or_default();
+            let why = format!("it was being copied to {PROGRAM_FOLDER}, and {why}{error}");
+            return Err(start_error(target, stream, &why).await);
+        }
     };
     match line.strip_prefix(BAD) {
         _ if line == PREAMBLE => {

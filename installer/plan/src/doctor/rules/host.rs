@@ -10,8 +10,13 @@ use crate::preflight::{Remark, disagreement};
 
 /// Where a full disk does harm, and the percentage of it from which on kubelet evicts pods (Kubernetes, node-pressure
 /// eviction, default hard thresholds: 10 for its own files, 15 for images).
-pub(in crate::doctor) const FOLDERS: [(&str, u64); 4] =
-    [("/var/lib/kubelet", 10), ("/var/lib/containerd", 15), ("/var/lib/etcd", 10), ("/var/log", 5)];
+pub(in crate::doctor) const FOLDERS: [(&str, u64); 5] = [
+    ("/var/lib/kubelet", 10),
+    ("/var/lib/containerd", 15),
+    ("/var/lib/etcd", 10),
+    ("/var/lib/kubezt", 5),
+    ("/var/log", 5),
+];
 /// The same for files it can hold.
 const FILES: u64 = 5;
 /// The same for memory, in bytes.

@@ -18,7 +18,8 @@ fn judge(scene: &Scene<'_>) -> Vec<Remark> {
     disagreement(&scene.seen.clocks)
 }
 
-/// Clocks that differ from what most say, or all from this machine's.
+/// Clocks that differ from what most say, or all from this machine's. How bad it is depends on the earliest and the latest of all, this
+/// machine's included: it dates the authorities, control-plane nodes date what they renew, and every node judges both.
 pub(crate) fn disagreement(clocks: &BTreeMap<NodeName, ClockOffset>) -> Vec<Remark> {
     let clocks: Vec<(&NodeName, ClockOffset)> = clocks.iter().map(|(node, offset)| (node, *offset)).collect();
     let mut ahead: Vec<i64> = clocks.iter().map(|(_, offset)| offset.milliseconds).collect();
@@ -31,8 +32,10 @@ pub(crate) fn disagreement(clocks: &BTreeMap<NodeName, ClockOffset>) -> Vec<Rema
     let wrong: Vec<&(&NodeName, ClockOffset)> =
         clocks.iter().filter(|(_, offset)| apart(offset, common) > ETCD).collect();
     let remedy = "let chrony or systemd-timesyncd set it, and wait until it has";
+    let latest = clocks.iter().map(|(_, offset)| offset.milliseconds - offset.uncertainty).max();
+    let earliest = clocks.iter().map(|(_, offset)| offset.milliseconds + offset.uncertainty).min();
+    let worst = latest.unwrap_or(0).max(0) - earliest.unwrap_or(0).min(0);
     if !wrong.is_empty() {
-        let worst = wrong.iter().map(|(_, offset)| apart(offset, common)).max().unwrap_or(0);
         let told =
             list(clocks.iter().map(|(node, offset)| format!("{node} {}", seconds(offset.milliseconds))));
         let what = format!(
@@ -45,7 +48,7 @@ pub(crate) fn disagreement(clocks: &BTreeMap<NodeName, ClockOffset>) -> Vec<Rema
     let least = clocks.iter().map(|(_, offset)| apart(offset, 0)).min().unwrap_or(0);
     if least > ETCD {
         let what = format!("the nodes' clocks agree, and are {} from this machine's", seconds(common));
-        return vec![Remark::new(severity(least), [], what, format!("here or on the nodes: {remedy}"))];
+        return vec![Remark::new(severity(worst), [], what, format!("here or on the nodes: {remedy}"))];
     }
     Vec::new()
 }
@@ -80,6 +83,21 @@ mod tests {
         assert!(finding.what.contains("cp1 +0.0 s, w1 -2.3 s"), "{}", finding.what);
         set(&mut fixture, [("cp1", 2, 5), ("w1", 3_600_000, 10), ("w2", 0, 5)]);
         fixture.assert_one("clock", "error", &["w1"], "3599.9 s");
+        set(&mut fixture, [("cp1", 0, 5), ("w1", -3_600_000, 10), ("w2", 0, 5)]);
+        fixture.assert_one("clock", "error", &["w1"], "w1 -3600.0 s");
+    }
+
+    /// What most say is three minutes from both, and they are six from each other.
+    #[test]
+    fn the_earliest_and_the_latest_decide_how_bad_it_is() {
+        let mut fixture = Fixture::new();
+        set(&mut fixture, [("cp1", 140_000, 0), ("w1", -140_000, 0), ("w2", 0, 0)]);
+        fixture.assert_one("clock", "warning", &["cp1", "w1"], "differ by 280.0 s");
+        set(&mut fixture, [("cp1", 180_000, 0), ("w1", -180_000, 0), ("w2", 0, 0)]);
+        fixture.assert_one("clock", "error", &["cp1", "w1"], "differ by 360.0 s");
+        // This machine dates the authorities.
+        set(&mut fixture, [("cp1", -240_000, 0), ("w1", -480_000, 0), ("w2", -240_000, 0)]);
+        fixture.assert_one("clock", "error", &["w1"], "differ by 480.0 s");
     }
 
     #[test]

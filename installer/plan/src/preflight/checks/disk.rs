@@ -16,9 +16,8 @@ const LEAST: u64 = 2 << 30;
 /// What leaves room for logs, workloads' images and etcd's database (2 GiB at most by default, with a snapshot beside it).
 const AMPLE: u64 = 10 << 30;
 
-/// Places an install fills.
-const EVERYWHERE: [&str; 3] = ["/usr/local/bin", CONTENT, KUBELET];
-const CONTROL_PLANE: [&str; 2] = ["/etc/kubernetes", ETCD];
+/// Places an install fills, or writes to at all.
+const EVERYWHERE: [&str; 5] = ["/etc/kubernetes", "/usr/local/bin", CONTENT, KUBELET, "/var/lib/kubezt"];
 const CONTENT: &str = "/var/lib/containerd";
 const KUBELET: &str = "/var/lib/kubelet";
 /// Where etcd's data lives.
@@ -34,7 +33,7 @@ pub(super) const CHECK: Check =
 fn paths(role: Role) -> Vec<&'static str> {
     let mut paths = EVERYWHERE.to_vec();
     if role == Role::ControlPlane {
-        paths.extend(CONTROL_PLANE);
+        paths.push(ETCD);
     }
     paths
 }
@@ -162,7 +161,7 @@ mod tests {
         fixture.file_systems("w1", |found| found.available = 5 << 30);
         let finding = fixture.assert_one("disk", "warning", &["w1"], "5.0 GiB are free");
         assert!(
-            finding.what.contains("/usr/local/bin, /var/lib/containerd, /var/lib/kubelet"),
+            finding.what.contains("/usr/local/bin, /var/lib/containerd, /var/lib/kubelet, /var/lib/kubezt"),
             "{}",
             finding.what
         );
