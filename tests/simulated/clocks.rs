@@ -1,6 +1,7 @@
 //! Clocks that differ: what the preflight lets pass, and whether certificates hold on every node then.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,23 +15,26 @@ use proptest::prelude::*;
 
 use crate::cluster;
 
+/// A control-plane node and two workers.
+static DESIRED: LazyLock<Arc<Desired>> = LazyLock::new(|| cluster::desired("stig", 2));
+
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The shortest lifetime of a leaf.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// What the preflight says of nodes whose clocks are so many seconds ahead of the operator's.
-fn told(desired: &Desired, ahead: [i64; 3]) -> Option<Finding> {
-    let names = desired.nodes.iter().map(|node| node.node.name.clone());
+fn told(ahead: [i64; 3]) -> Option<Finding> {
+    let names = DESIRED.nodes.iter().map(|node| node.node.name.clone());
     let clocks = names
         .zip(ahead)
         .map(|(name, seconds)| (name, ClockOffset { milliseconds: seconds * 1000, uncertainty: 0 }));
     let seen = Seen { clocks: clocks.collect(), ..Seen::default() };
-    let nodes: BTreeSet<_> = desired.nodes.iter().map(|node| node.node.name.clone()).collect();
-    preflight(desired, &seen, &nodes).into_iter().find(|finding| finding.id == "clock")
+    let nodes: BTreeSet<_> = DESIRED.nodes.iter().map(|node| node.node.name.clone()).collect();
+    preflight(&DESIRED, &seen, &nodes).into_iter().find(|finding| finding.id == "clock")
 }
 
-fn is_refused(desired: &Desired, ahead: [i64; 3]) -> bool {
-    told(desired, ahead).is_some_and(|finding| finding.severity == Severity::Error)
+fn is_refused(ahead: [i64; 3]) -> bool {
+    told(ahead).is_some_and(|finding| finding.severity == Severity::Error)
 }
 
 /// Whether every node believes what was issued: authorities by the operator's clock, a leaf by the clock of who signs it, which is the
@@ -62,9 +66,8 @@ fn holds_everywhere(ahead: [i64; 3]) -> bool {
 
 #[test]
 fn a_clock_that_is_an_hour_off_is_told_with_its_node_and_how_far_it_is_off() {
-    let desired = cluster::desired("stig", 2);
     for (ahead, said) in [([0, 3600, 0], "w1 +3600.0 s"), ([0, -3600, 0], "w1 -3600.0 s")] {
-        let finding = told(&desired, ahead).unwrap();
+        let finding = told(ahead).unwrap();
         assert_eq!(finding.severity, Severity::Error);
         assert_eq!(finding.nodes, ["w1".parse().unwrap()]);
         assert!(finding.what.contains("differ by 3600.0 s") && finding.what.contains(said), "{finding:?}");
@@ -75,13 +78,12 @@ fn a_clock_that_is_an_hour_off_is_told_with_its_node_and_how_far_it_is_off() {
 /// Five minutes, which certificates are dated back, are borne, and a second more is refused.
 #[test]
 fn what_certificates_are_dated_back_is_what_the_preflight_lets_pass() {
-    let desired = cluster::desired("stig", 2);
     let most = i64::try_from(BACKDATE.as_secs()).unwrap();
     for ahead in [[0, -most, 0], [most, 0, 0], [-most, -most, -most], [most / 2, -most / 2, 0]] {
-        assert!(!is_refused(&desired, ahead) && holds_everywhere(ahead), "{ahead:?}");
+        assert!(!is_refused(ahead) && holds_everywhere(ahead), "{ahead:?}");
     }
     for ahead in [[0, -most - 1, 0], [-most - 1, -most - 1, -most - 1], [0, most + 1, 0]] {
-        assert!(is_refused(&desired, ahead), "{ahead:?}");
+        assert!(is_refused(ahead), "{ahead:?}");
     }
 }
 
@@ -91,7 +93,6 @@ proptest! {
     /// Whatever the clocks say: where some node would not believe a certificate, the install does not begin.
     #[test]
     fn no_clocks_that_pass_make_a_certificate_invalid(ahead in prop::array::uniform3(-400_i64..400)) {
-        let desired = cluster::desired("stig", 2);
-        prop_assert!(is_refused(&desired, ahead) || holds_everywhere(ahead), "{:?}", ahead);
+            prop_assert!(is_refused(ahead) || holds_everywhere(ahead), "{:?}", ahead);
     }
 }
