@@ -5,6 +5,7 @@
 //! waits here, up to a bound.
 
 use std::fmt;
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_util::bytes::{Buf, Bytes};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Bytes of output that may wait for a slow reader before the command is cut off.
 const BACKLOG_MAXIMUM: usize = 256 << 20;
@@ -46,6 +48,8 @@ pub struct ExecStream {
     output: UnboundedReceiver<Bytes>,
     current: Bytes,
     input: Pin<Box<dyn AsyncWrite + Send>>,
+    /// The library lets a writer wait for room that a command which has ended never makes.
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
     shared: Arc<Shared>,
     pump: Option<JoinHandle<Exit>>,
     channel: Arc<ChannelWriteHalf<Msg>>,
@@ -127,9 +131,16 @@ impl ExecStream {
         let (sender, output) = unbounded_channel();
         let shared = Arc::new(Shared::default());
         let channel = Arc::new(writer);
-        let pump = tokio::spawn(pump(reader, sender, Arc::clone(&shared), Arc::clone(&channel)));
+        let ended = CancellationToken::new();
+        let pump = pump(reader, sender, Arc::clone(&shared), Arc::clone(&channel));
+        let guard = ended.clone().drop_guard();
+        let pump = tokio::spawn(async move {
+            let _guard = guard;
+            pump.await
+        });
         let input = Box::pin(channel.make_writer());
-        Self { output, current: Bytes::new(), input, shared, pump: Some(pump), channel }
+        let ended = Box::pin(ended.cancelled_owned());
+        Self { output, current: Bytes::new(), input, ended, shared, pump: Some(pump), channel }
     }
 
     /// What it printed to standard error so far (the end of it).
@@ -248,7 +259,11 @@ impl AsyncWrite for ExecStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.input.as_mut().poll_write(context, bytes)
+        if let Poll::Ready(written) = self.input.as_mut().poll_write(context, bytes) {
+            return Poll::Ready(written);
+        }
+        ready!(self.ended.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
