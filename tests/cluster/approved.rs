@@ -1,7 +1,7 @@
 //! What was approved is what is done.
 
 use anyhow::{Result, ensure};
-use kubezt_tests::Node;
+use kubezt_tests::changes::{drift, has_drifted};
 
 use crate::World;
 
@@ -30,18 +30,4 @@ pub fn plan_is_what_is_done(world: &World) -> Result<()> {
     let said = refused.stderr.contains("it was changed after it was planned");
     ensure!(refused.code == 2 && said, "exit code {}: {}", refused.code, refused.stderr);
     Ok(())
-}
-
-/// A file that nobody restarts for.
-const FILE: &str = "/etc/audit/rules.d/kubezt.rules";
-
-/// Makes that file differ from what is wanted.
-pub fn drift(world: &World, node: &Node) -> Result<()> {
-    world.lab.shell(node, &format!("echo '# drift' >> {FILE}")).map(drop)
-}
-
-/// Whether it still does.
-pub fn has_drifted(world: &World, node: &Node) -> Result<bool> {
-    let found = world.lab.shell(node, &format!("grep -c drift {FILE} || true"))?;
-    Ok(found.trim() != "0")
 }

@@ -10,7 +10,6 @@ mod certificates;
 mod converged;
 mod doctor;
 mod endpoint;
-mod faults;
 mod firewall;
 mod install;
 mod killed;
@@ -59,9 +58,6 @@ const STORIES: &[(&str, Story)] = &[
     ("a_corrupted_blob_is_not_used", refusals::corrupted_blob),
     ("a_killed_install_is_resumed", killed::resumed),
     ("a_baseline_cluster_is_ready_and_verified", baseline::baseline),
-    ("a_full_disk_and_a_node_that_hangs_stop_no_other_node", faults::full_and_hung),
-    ("a_node_that_restarts_in_the_middle_of_an_install_is_brought_up", faults::restarted),
-    ("a_read_only_disk_and_lost_packets_are_told_or_overcome", faults::read_only_and_lossy),
 ];
 
 fn main() -> ExitCode {

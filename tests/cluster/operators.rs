@@ -4,11 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use kubezt_tests::changes::{drift, has_drifted};
 use kubezt_tests::{Kubezt, Running};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::World;
-use crate::approved::{drift, has_drifted};
 
 /// The first operator's machine stops in the middle of a run. The second, who has a copy of the first one's folder, is told who is at
 /// work and since when; takes the nodes over; and the first, who comes back, does nothing more and learns by whom. Both runs are in the

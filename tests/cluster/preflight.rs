@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use kubezt_tests::Node;
+use kubezt_tests::changes::traces;
 use serde_json::Value;
 
-use super::refusals::traces;
 use crate::World;
 
 /// The checks that find what is spoiled here.

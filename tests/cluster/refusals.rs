@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use fs_err as fs;
+use kubezt_tests::changes::traces;
 
 use crate::World;
 
@@ -18,18 +19,6 @@ fn with_cluster_file(
     let file = folder.join("cluster.yaml");
     fs::write(&file, change(fs::read_to_string(world.lab.cluster_file())?))?;
     Ok(world.kubezt.on(file))
-}
-
-/// Everything kubezt would write to a node, with sizes and times: equal before and after means nothing was written.
-pub fn traces(world: &World) -> Result<String> {
-    let script = "for place in /etc/kubernetes /etc/kubezt /etc/systemd/system /usr/local /var/lib/kubezt /var/lib/kubelet/config.yaml; do \
-                  test ! -e $place || find $place -printf \"%p %m %s %T@\\n\"; done | sort";
-    let mut all = String::new();
-    for node in &world.lab.nodes {
-        all.push_str(&format!("{}\n{}", node.name, world.lab.shell(node, script)?));
-    }
-    ensure!(all.contains("/usr/local"), "the search finds nothing:\n{all}");
-    Ok(all)
 }
 
 /// Another key under the node's name: both fingerprints are shown, nothing is sent.

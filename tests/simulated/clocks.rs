@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kubezt_model::Lifetime;
 use kubezt_model::desired::Desired;
-use kubezt_pki::authority::BACKDATE;
 use kubezt_pki::{
     AuthorityKind, LeafSpec, Usage, generate, issue_intermediate, new_root, sign_leaf, spki_of, verify_chain,
 };
@@ -78,7 +78,7 @@ fn a_clock_that_is_an_hour_off_is_told_with_its_node_and_how_far_it_is_off() {
 /// Five minutes, which certificates are dated back, are borne, and a second more is refused.
 #[test]
 fn what_certificates_are_dated_back_is_what_the_preflight_lets_pass() {
-    let most = i64::try_from(BACKDATE.as_secs()).unwrap();
+    let most = i64::try_from(Lifetime::BACKDATE.as_secs()).unwrap();
     for ahead in [[0, -most, 0], [most, 0, 0], [-most, -most, -most], [most / 2, -most / 2, 0]] {
         assert!(!is_refused(ahead) && holds_everywhere(ahead), "{ahead:?}");
     }

@@ -3,6 +3,7 @@
 //! The nodes are reached with OpenSSH's own client and not with kubezt's, so that what is asserted does not rest on
 //! what is tested.
 
+pub mod changes;
 pub mod kubezt;
 pub mod lab;
 pub mod load;

@@ -27,7 +27,6 @@ pub struct Measured {
 ///
 /// # Errors
 /// It cannot be started or fails; the error has the end of what it printed.
-#[expect(clippy::disallowed_methods, reason = "journals of the same machine are compared with its clock")]
 pub fn run(name: &str, command: &mut Command, log: &Path) -> Result<Measured> {
     let output = fs_err::File::create(log)?.into_file();
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
+use kubezt_tests::changes::{drift, has_drifted, traces};
 use kubezt_tests::{Kubezt, Node, Run};
 
-use super::approved::{drift, has_drifted};
-use super::refusals::traces;
 use crate::World;
 
 /// Where kubezt keeps its own files on nodes.
