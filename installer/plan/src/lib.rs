@@ -16,6 +16,7 @@
 pub mod assess;
 pub mod doctor;
 pub mod facts;
+mod kubelet;
 pub mod members;
 pub mod order;
 pub mod preflight;

@@ -380,7 +380,7 @@ fn a_full_disk_explains_the_member_that_cannot_write() {
         ("etcd-member", &["cp2"], Some("disk")),
         ("pressure", &["cp2"], Some("disk")),
     ]);
-    assert_eq!(found[0].what, "/var/lib/etcd: 1 % of it are free (1 MiB)");
+    assert_eq!(found[0].what, "/var/lib/etcd: 1 % of it are free (1 MiB, and 10 have to be)");
 }
 
 #[test]

@@ -3,23 +3,47 @@
 use std::collections::BTreeSet;
 
 use kubezt_model::node::{Read, Reading};
+use serde_json::{Map, Value};
 
 use super::{Scene, Sign};
 use crate::doctor::evidence::Place;
+use crate::kubelet;
 use crate::preflight::{Remark, disagreement};
 
-/// Where a full disk does harm, and the percentage of it from which on kubelet evicts pods (Kubernetes, node-pressure
-/// eviction, default hard thresholds: 10 for its own files, 15 for images).
-pub(in crate::doctor) const FOLDERS: [(&str, u64); 5] = [
-    ("/var/lib/kubelet", 10),
-    ("/var/lib/containerd", 15),
-    ("/var/lib/etcd", 10),
-    ("/var/lib/kubezt", 5),
-    ("/var/log", 5),
+/// Where a full disk does harm, and what must be left of it.
+pub(in crate::doctor) const FOLDERS: [(&str, Least); 5] = [
+    ("/var/lib/kubelet", Least::Threshold("nodefs.available")),
+    ("/var/lib/containerd", Least::Threshold("imagefs.available")),
+    ("/var/lib/etcd", Least::Share { percent: 10, enough: 4 << 30 }),
+    ("/var/lib/kubezt", Least::Share { percent: 5, enough: 2 << 30 }),
+    ("/var/log", Least::Share { percent: 5, enough: 2 << 30 }),
 ];
-/// The same for files it can hold.
+
+/// What must be left of a disk.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::doctor) enum Least {
+    /// As much as keeps kubelet from evicting pods, by this signal of its configuration.
+    Threshold(&'static str),
+    /// A share of the disk, or as many bytes as are enough on any. For etcd those of its database (2 GiB unless it is told
+    /// otherwise) and of a snapshot beside it.
+    Share { percent: u64, enough: u64 },
+}
+
+impl Least {
+    /// In bytes, of a disk that holds `all`.
+    fn bytes(self, configuration: &Map<String, Value>, all: u64) -> u64 {
+        match self {
+            Self::Threshold(signal) => kubelet::threshold(configuration, signal)
+                .and_then(|threshold| kubelet::amount(&threshold, all))
+                .unwrap_or_default(),
+            Self::Share { percent, enough } => (all / 100).saturating_mul(percent).min(enough),
+        }
+    }
+}
+
+/// The percentage of files it can hold that must be left (kubelet: `eviction/defaults_linux.go`).
 const FILES: u64 = 5;
-/// The same for memory, in bytes.
+/// What must be left of memory, in bytes (the same).
 const MEMORY: u64 = 100 << 20;
 
 pub(super) fn unreachable(scene: &Scene<'_>) -> Vec<Sign> {
@@ -40,16 +64,19 @@ pub(super) fn disks(scene: &Scene<'_>) -> Vec<Sign> {
     for place in scene.places() {
         // Folders on one file system are full together.
         let mut told = BTreeSet::new();
+        let configuration = kubelet::configuration(&scene.desired.cluster, &place.desired.node);
         for (path, least) in FOLDERS {
             let Some(Reading::FileSystem(disk)) = place.reading(&Read::FileSystem { path: path.to_owned() })
             else {
                 continue;
             };
-            let share = |available: u64, all: u64| (available.saturating_mul(100)).checked_div(all);
+            let share = |available: u64, all: u64| available.saturating_mul(100).checked_div(all);
+            let least = least.bytes(&configuration, disk.size);
             let what = if disk.read_only {
                 "nothing can be written".to_owned()
-            } else if let Some(left) = share(disk.available, disk.size).filter(|left| *left < least) {
-                format!("{left} % of it are free ({} MiB)", disk.available >> 20)
+            } else if disk.available < least {
+                let left = share(disk.available, disk.size).unwrap_or_default();
+                format!("{left} % of it are free ({} MiB, and {} have to be)", disk.available >> 20, least >> 20)
             } else if let Some(left) = share(disk.files_available, disk.files).filter(|left| *left < FILES) {
                 format!("{left} % of the files it can hold are left")
             } else {

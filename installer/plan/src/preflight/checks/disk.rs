@@ -6,9 +6,9 @@ use kubezt_model::cluster::Role;
 use kubezt_model::desired::{Desired, DesiredNode};
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::FileSystemReading;
-use serde_json::Value;
 
-use super::{Check, Place, Remark, Scene, kubelet, list, size_text};
+use super::{Check, Place, Remark, Scene, list, size_text};
+use crate::kubelet;
 
 /// What an install fills at its peak on any node: the network plug-in's image as an archive, as content and unpacked, and the
 /// programs, each as a blob and in place. Measured with the components of this release.
@@ -23,9 +23,8 @@ const KUBELET: &str = "/var/lib/kubelet";
 /// Where etcd's data lives.
 pub(super) const ETCD: &str = "/var/lib/etcd";
 
-/// kubelet's own thresholds, where none are set (kubelet: `eviction/defaults_linux.go`).
-const THRESHOLDS: [(&str, &str); 3] =
-    [("nodefs.available", "10%"), ("nodefs.inodesFree", "5%"), ("imagefs.available", "15%")];
+/// What kubelet watches of a disk.
+const SIGNALS: [&str; 3] = ["nodefs.available", "nodefs.inodesFree", "imagefs.available"];
 
 pub(super) const CHECK: Check =
     Check { id: "disk", title: "Disks can be written to and have room", reads, judge };
@@ -98,23 +97,18 @@ fn room(place: &Place<'_>, found: &FileSystemReading, paths: &[&str]) -> Option<
 
 /// Below its thresholds kubelet says the disk is full, and no pod may come.
 fn pressure(scene: &Scene<'_>, place: &Place<'_>) -> Option<Remark> {
-    let fields = kubelet(scene.cluster(), place.node);
-    let set = fields.get("evictionHard").and_then(Value::as_object);
-    let short: Vec<String> = THRESHOLDS
+    let configuration = kubelet::configuration(scene.cluster(), place.node);
+    let short: Vec<String> = SIGNALS
         .into_iter()
-        .filter_map(|(signal, default)| {
-            // Whoever sets one threshold has set all of them.
-            let threshold = match set {
-                Some(set) => set.get(signal)?.as_str()?,
-                None => default,
-            };
+        .filter_map(|signal| {
+            let threshold = kubelet::threshold(&configuration, signal)?;
             let path = if signal.starts_with("imagefs") { CONTENT } else { KUBELET };
             let found = file_system(place, path)?;
             let (left, all) = match signal {
                 "nodefs.inodesFree" => (found.files_available, found.files),
                 _ => (found.available, found.size),
             };
-            let short = all > 0 && left < amount(threshold, all)?;
+            let short = all > 0 && left < kubelet::amount(&threshold, all)?;
             short.then(|| format!("{signal} of {path} is below {threshold}"))
         })
         .collect();
@@ -123,28 +117,6 @@ fn pressure(scene: &Scene<'_>, place: &Place<'_>) -> Option<Remark> {
         let remedy = "make room, or set other thresholds (`kubelet.configuration.evictionHard`)";
         Remark::error(place.name(), what, remedy)
     })
-}
-
-/// An amount as kubelet's thresholds are written: a share in percent, or a number with a unit.
-fn amount(text: &str, all: u64) -> Option<u64> {
-    if let Some(percent) = text.strip_suffix('%') {
-        let share = percent.parse::<f64>().ok().filter(|share| (0.0..=100.0).contains(share))?;
-        // A byte more or less decides nothing.
-        return Some((all as f64 * share / 100.0) as u64);
-    }
-    const UNITS: [(&str, u64); 8] = [
-        ("Ki", 1 << 10),
-        ("Mi", 1 << 20),
-        ("Gi", 1 << 30),
-        ("Ti", 1 << 40),
-        ("k", 1_000),
-        ("M", 1_000_000),
-        ("G", 1_000_000_000),
-        ("T", 1_000_000_000_000),
-    ];
-    let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
-    let (number, unit) = unit.unwrap_or((text, 1));
-    number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]
@@ -183,13 +155,5 @@ mod tests {
         fixture.assert_none("disk");
         fixture.desired.cluster.settings.kubelet.configuration.clear();
         fixture.assert_one("disk", "error", &["w1"], "nodefs.inodesFree");
-    }
-
-    #[test]
-    fn amounts_are_shares_or_sizes() {
-        assert_eq!(amount("10%", 200), Some(20));
-        assert_eq!(amount("1Gi", 0), Some(1 << 30));
-        assert_eq!([amount("5M", 0), amount("7", 0)], [Some(5_000_000), Some(7)]);
-        assert_eq!([amount("x", 1), amount("200%", 1), amount("-1%", 1)], [None; 3]);
     }
 }

@@ -24,13 +24,13 @@ mod security_modules;
 mod size;
 mod swap;
 
-use kubezt_model::cluster::Role;
-use kubezt_model::desired::{Cluster, Desired, DesiredNode, Node};
+use kubezt_model::desired::{Desired, DesiredNode};
 use kubezt_model::node::Read;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::finding::{Remark, Severity};
 use super::seen::{Place, Scene};
+use crate::kubelet;
 
 /// One check.
 #[derive(Debug, Clone, Copy)]
@@ -85,19 +85,9 @@ fn network(_: &Desired, _: &DesiredNode) -> Vec<Read> {
     vec![Read::Network]
 }
 
-/// Fields of kubelet's configuration on this node, as settings have them.
-fn kubelet(cluster: &Cluster, node: &Node) -> Map<String, Value> {
-    let settings = &cluster.settings.kubelet;
-    let mut fields = settings.configuration.clone();
-    if node.role == Role::ControlPlane {
-        fields.extend(settings.control_plane.clone());
-    }
-    fields
-}
-
 /// Whether a switch of kubelet's configuration is on; kubelet's own default where it is not set.
 fn kubelet_switch(place: &Place<'_>, scene: &Scene<'_>, field: &str, default: bool) -> bool {
-    kubelet(scene.cluster(), place.node).get(field).and_then(Value::as_bool).unwrap_or(default)
+    kubelet::configuration(scene.cluster(), place.node).get(field).and_then(Value::as_bool).unwrap_or(default)
 }
 
 /// Bytes as people write them.

@@ -7,7 +7,8 @@ use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::NameReading;
 
 use super::operating_system::of;
-use super::{Check, Place, Remark, Scene, Severity, host, kubelet, list};
+use super::{Check, Place, Remark, Scene, Severity, host, list};
+use crate::kubelet;
 
 /// Where a node's own list of name servers is, which kubelet gives to pods that want no others.
 const RESOLVER: &str = "/etc/resolv.conf";
@@ -35,7 +36,7 @@ fn judge(scene: &Scene<'_>) -> Vec<Remark> {
 /// A name server on the node's loopback is another one in each pod, where nobody listens.
 fn stub(scene: &Scene<'_>, place: &Place<'_>) -> Option<Remark> {
     let stub = place.host()?.name_servers.iter().find(|server| server.is_loopback())?;
-    if kubelet(scene.cluster(), place.node).contains_key(RESOLVER_FIELD) {
+    if kubelet::configuration(scene.cluster(), place.node).contains_key(RESOLVER_FIELD) {
         return None;
     }
     let what = format!(
