@@ -302,11 +302,12 @@ impl<'a> Run<'a> {
         let recipe = &component.recipe;
         let one = self.one(component);
         let everything = self.extent == Extent::Everything;
-        let (programs, charts) = tokio::try_join!(
+        let (programs, charts, userlands) = tokio::try_join!(
             async {
                 if one.wants_programs(self.extent) { one.programs().await } else { Ok(Record::default()) }
             },
-            one.charts()
+            one.charts(),
+            async { if everything { one.userlands().await } else { Ok(BTreeMap::new()) } },
         )?;
         let mut prepared = Prepared::default();
         for (name, tool) in &recipe.tools {
@@ -322,7 +323,7 @@ impl<'a> Run<'a> {
             return Ok(prepared);
         }
         for (name, image) in &recipe.images {
-            let blob = one.image(name, image, &programs).await?;
+            let blob = one.image(name, image, &programs, userlands.get(name)).await?;
             prepared.images.push(ImageArchive {
                 component: recipe.name.clone(),
                 name: name.clone(),

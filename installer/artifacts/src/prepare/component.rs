@@ -8,7 +8,7 @@ use kubezt_model::Digest;
 
 use super::chart::{self, ChartFiles, ChartSource};
 use super::{Extent, Progress, Run};
-use crate::cache::{Blob, Record};
+use crate::cache::{Blob, Record, Workspace};
 use crate::catalogue::Component;
 use crate::download::Step;
 use crate::hashing::{blocking, digest_parts};
@@ -300,7 +300,35 @@ impl One<'_> {
         .await
     }
 
-    pub(super) async fn image(&self, name: &str, image: &ImageRecipe, built: &Record) -> Result<Blob, Error> {
+    /// Userlands of images whose programs are compiled now, made while that goes on.
+    pub(super) async fn userlands(&self) -> Result<BTreeMap<String, Userland>, Error> {
+        let mut userlands = BTreeMap::new();
+        for (name, image) in &self.component.recipe.images {
+            let Some(base) = &image.base else { continue };
+            // With programs that are there the image may be as well, which it says itself.
+            if self.run.supply.go().is_some() && self.run.cache.record(&self.programs_key()?).is_none() {
+                let _turn = self.run.turns.acquire().await;
+                userlands.insert(name.clone(), self.userland(base, &self.expand(&image.reference)).await?);
+            }
+        }
+        Ok(userlands)
+    }
+
+    async fn userland(&self, base: &BaseRecipe, reference: &str) -> Result<Userland, Error> {
+        let key = self.key(&["userland", reference, &json(base)?]);
+        let workspace = self.run.cache.workspace(&key, || self.waits()).await?;
+        let making = base::bootstrap(base, reference, self.architecture, workspace.path());
+        let root = self.work(&format!("userland of {reference}"), making).await?;
+        Ok(Userland { root, _workspace: workspace })
+    }
+
+    pub(super) async fn image(
+        &self,
+        name: &str,
+        image: &ImageRecipe,
+        built: &Record,
+        userland: Option<&Userland>,
+    ) -> Result<Blob, Error> {
         let reference = self.expand(&image.reference);
         let pinned = match &self.run.supply {
             Supply::Pinned(pinned) => Some(pinned).zip(self.component.pin.images.get(name)),
@@ -322,13 +350,21 @@ impl One<'_> {
             }
             let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
             let key = self.key(&inputs);
-            self.cached(&key, &reference, async |workspace| self.assemble(image, built, workspace).await)
-                .await?
+            self.cached(&key, &reference, async |workspace| {
+                self.assemble(image, built, userland, workspace).await
+            })
+            .await?
         };
         self.named(&record, IMAGE)
     }
 
-    async fn assemble(&self, image: &ImageRecipe, built: &Record, workspace: &Path) -> Result<Record, Error> {
+    async fn assemble(
+        &self,
+        image: &ImageRecipe,
+        built: &Record,
+        userland: Option<&Userland>,
+        workspace: &Path,
+    ) -> Result<Record, Error> {
         let config = ImageConfig {
             reference: self.expand(&image.reference),
             architecture: self.architecture,
@@ -339,7 +375,7 @@ impl One<'_> {
             working_directory: image.working_directory.clone(),
         };
         let mut layer = match &image.base {
-            Some(base) => self.base_layer(base, &config.reference, workspace).await?,
+            Some(base) => self.base_layer(base, &config.reference, userland, workspace).await?,
             None => Layer::new(),
         };
         for (binary, path) in &image.binaries {
@@ -360,11 +396,19 @@ impl One<'_> {
         &self,
         recipe: &BaseRecipe,
         reference: &str,
+        userland: Option<&Userland>,
         workspace: &Path,
     ) -> Result<Layer, Error> {
         let module = self.build(workspace)?.module_folder().await?;
-        let root = base::bootstrap(recipe, reference, self.architecture, workspace).await?;
-        let recipe = recipe.clone();
+        let made;
+        let userland = match userland {
+            Some(userland) => userland,
+            None => {
+                made = self.userland(recipe, reference).await?;
+                &made
+            }
+        };
+        let (recipe, root) = (recipe.clone(), userland.root.clone());
         blocking(move || base::layer(&recipe, &root, &module)).await
     }
 
@@ -379,10 +423,8 @@ impl One<'_> {
         if let Some(record) = cache.record(key) {
             return Ok(record);
         }
-        let waiting =
-            || (self.run.progress)(Progress::Waiting { component: self.component.recipe.name.clone() });
         let started = Instant::now();
-        let workspace = cache.workspace(key, waiting).await?;
+        let workspace = cache.workspace(key, || self.waits()).await?;
         // Another run may have made it while this one waited.
         if let Some(record) = cache.record(key) {
             return Ok(record);
@@ -395,6 +437,10 @@ impl One<'_> {
             Ok(record)
         };
         self.work_since(started, what, make).await
+    }
+
+    fn waits(&self) {
+        (self.run.progress)(Progress::Waiting { component: self.component.recipe.name.clone() });
     }
 
     /// Reports the beginning and the good end of work.
@@ -485,6 +531,12 @@ impl One<'_> {
             hint: hint.to_owned(),
         }
     }
+}
+
+/// What an image's programs are put on, for as long as that takes.
+pub(super) struct Userland {
+    root: PathBuf,
+    _workspace: Workspace,
 }
 
 const IMAGE: &str = "image";
