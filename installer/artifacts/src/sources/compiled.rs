@@ -14,6 +14,10 @@ use crate::toolchain::Go;
 /// Flags of every build: no path of the build host in the program, nothing beyond `go.mod` and `go.sum`.
 pub(crate) const FLAGS: &str = "-trimpath -mod=readonly -buildvcs=false";
 
+/// How far Go's compiler and linker let their heap grow before they collect it, in percent (`GOGC`). They live for seconds, and
+/// building etcd's tools took 91 processor seconds in place of 129 with Go's own 100; with 1000 it took no less.
+const COLLECT_AT: &str = "400";
+
 /// A module that was written to a folder.
 pub(crate) struct Build<'a> {
     pub(crate) go: &'a Go,
@@ -95,6 +99,7 @@ impl<'a> Build<'a> {
             .args(arguments)
             .current_dir(&self.folder)
             .env("GOFLAGS", flags)
+            .env("GOGC", COLLECT_AT)
             .env("GOWORK", "off")
             .env("GOOS", "linux")
             .env("GOARCH", self.architecture.as_str())
