@@ -156,4 +156,6 @@ pub(crate) trait Pinned: fmt::Debug + Send + Sync {
 }
 
 #[cfg(test)]
+mod registry_tests;
+#[cfg(test)]
 mod tests;

@@ -23,7 +23,9 @@ pub(crate) fn threshold(configuration: &Map<String, Value>, signal: &str) -> Opt
     // Whoever sets one threshold has set all of them.
     match configuration.get("evictionHard").and_then(Value::as_object) {
         Some(set) => set.get(signal)?.as_str().map(str::to_owned),
-        None => THRESHOLDS.iter().find(|(known, _)| *known == signal).map(|(_, default)| (*default).to_owned()),
+        None => {
+            THRESHOLDS.iter().find(|(known, _)| *known == signal).map(|(_, default)| (*default).to_owned())
+        }
     }
 }
 

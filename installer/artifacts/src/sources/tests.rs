@@ -23,7 +23,7 @@ fn site(address: &str, prefix: &str) -> Origin {
     Origin::Oci(OciRegistry { host, prefix, ca_file: None, credentials_file: None })
 }
 
-async fn prepared(
+pub(super) async fn prepared(
     sample: &Sample,
     origin: &Origin,
     cache: &Path,
@@ -36,7 +36,7 @@ async fn prepared(
 }
 
 /// Digests of all that was prepared.
-fn digests(prepared: &Prepared) -> Vec<Digest> {
+pub(super) fn digests(prepared: &Prepared) -> Vec<Digest> {
     let files = prepared.node_files.iter().map(|file| file.digest);
     let images = prepared.images.iter().map(|image| image.digest);
     files.chain(images).chain(prepared.tools.values().map(|tool| tool.digest)).collect()

@@ -1,6 +1,9 @@
 //! Debian packages that tasks need, and whether this machine can have nodes at all.
 
-use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
 
 use crate::{command, report};
 
@@ -34,15 +37,40 @@ pub fn install(wanted: &[&str]) -> Result<()> {
         bail!("packages are missing, and only root on Debian can install them here: {list}");
     }
     report::timed(&format!("packages {list}"), || {
-        let apt = |arguments: &[&str]| {
-            let mut apt = command::program("apt-get", ["-q", "-y", "-o", "DPkg::Lock::Timeout=300"]);
-            apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-            command::quiet(&mut apt)
-        };
-        apt(&["update"])?;
-        apt(&[&["install", "--no-install-recommends"][..], &missing].concat())?;
+        command::quiet(&mut apt(&["update"]))?;
+        command::quiet(&mut apt(&[&["install", "--no-install-recommends"][..], &missing].concat()))?;
         Ok(())
     })
+}
+
+/// Unpacks a package into a folder unless it was before: a service that is installed would be started.
+///
+/// # Errors
+/// There is no such package, or nothing to have it from.
+pub fn unpack(package: &str, folder: &Path) -> Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    let partial = folder.with_extension("partial");
+    if partial.exists() {
+        fs_err::remove_dir_all(&partial)?;
+    }
+    fs_err::create_dir_all(&partial)?;
+    command::quiet(&mut apt(&["update"]))?;
+    command::quiet(apt(&["download", package]).current_dir(&partial))?;
+    let archive = fs_err::read_dir(&partial)?.next().context("apt-get downloaded nothing")??.path();
+    command::quiet(&mut command::program(
+        "dpkg-deb",
+        ["--extract".as_ref(), archive.as_os_str(), partial.as_os_str()],
+    ))?;
+    fs_err::rename(partial, folder)?;
+    Ok(())
+}
+
+fn apt(arguments: &[&str]) -> Command {
+    let mut apt = command::program("apt-get", ["-q", "-y", "-o", "DPkg::Lock::Timeout=300"]);
+    apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    apt
 }
 
 fn is_installed(package: &str) -> bool {

@@ -29,14 +29,27 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         return Ok(());
     }
-    build::for_labs(&LABS.map(|(lab, _)| lab))?;
     let filter = arguments.filter.as_deref();
+    if filter.is_none() {
+        report::timed("a real registry", real_registry)?;
+    }
+    build::for_labs(&LABS.map(|(lab, _)| lab))?;
     for (lab, stories) in LABS {
         if filter.is_none_or(|filter| has_story(stories, filter)) {
             on_nodes(lab, stories, filter, arguments.keep)?;
         }
     }
     Ok(())
+}
+
+/// Components out of a registry that others wrote.
+fn real_registry() -> Result<()> {
+    let folder = places::target().join("docker-registry");
+    lab::packages::unpack("docker-registry", &folder)?;
+    // All packages, as they were compiled for the other tests.
+    let arguments = ["test", "--workspace", "--lib", "--locked", "--", "--ignored", "real_registry"];
+    let mut test = command::cargo(&places::checkout(), arguments);
+    command::show(test.env("KUBEZT_DOCKER_REGISTRY", folder.join("usr/bin/docker-registry")))
 }
 
 /// Tells stories on a fresh lab, which is gone afterwards.

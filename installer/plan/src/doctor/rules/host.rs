@@ -76,7 +76,11 @@ pub(super) fn disks(scene: &Scene<'_>) -> Vec<Sign> {
                 "nothing can be written".to_owned()
             } else if disk.available < least {
                 let left = share(disk.available, disk.size).unwrap_or_default();
-                format!("{left} % of it are free ({} MiB, and {} have to be)", disk.available >> 20, least >> 20)
+                format!(
+                    "{left} % of it are free ({} MiB, and {} have to be)",
+                    disk.available >> 20,
+                    least >> 20
+                )
             } else if let Some(left) = share(disk.files_available, disk.files).filter(|left| *left < FILES) {
                 format!("{left} % of the files it can hold are left")
             } else {
