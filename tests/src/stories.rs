@@ -55,6 +55,7 @@ impl World {
 }
 
 /// Runs stories in their order, or those among them that the command line names.
+#[expect(clippy::print_stderr, reason = "tests say how they fail")]
 pub fn run(stories: &'static [(&'static str, Story)]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The stories build on each other.
@@ -64,7 +65,11 @@ pub fn run(stories: &'static [(&'static str, Story)]) -> ExitCode {
         .map(|(name, story)| {
             Trial::test(*name, move || {
                 let run = || story(&World::from_environment()?);
-                run().map_err(|error: anyhow::Error| Failed::from(format!("{error:#}")))
+                run().map_err(|error: anyhow::Error| {
+                    // Now, and not only once the other stories are told: some take an hour.
+                    eprintln!("{name}: {error:#}");
+                    Failed::from(format!("{error:#}"))
+                })
             })
         })
         .collect();
