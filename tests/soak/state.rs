@@ -10,7 +10,7 @@ use crate::World;
 /// Where kubezt writes configuration. Keys, certificates and what holds the cluster's own secrets differ from install to install.
 const FILES: &str = "find /etc/kubernetes /etc/etcd /etc/containerd /etc/kubezt /etc/sysctl.d /etc/modules-load.d /etc/audit/rules.d \
      /etc/systemd/system /var/lib/kubelet/config.yaml -xdev -type f \
-     -not -name '*.crt' -not -name '*.key' -not -name '*.pub' -not -name '*.pem' -exec sha256sum {} + | sort --key=2";
+     -not -name '*.crt' -not -name '*.key' -not -name '*.pub' -not -name '*.pem' -not -path '/etc/kubernetes/encryption/*' -exec sha256sum {} + | sort --key=2";
 
 /// Every certificate that kubezt put on a node, each file's blocks after its name.
 const CERTIFICATES: &str = "find /etc/kubernetes /etc/etcd /etc/kubezt -xdev -type f -name '*.crt' | sort | \
