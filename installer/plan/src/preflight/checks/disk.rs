@@ -122,7 +122,6 @@ fn pressure(scene: &Scene<'_>, place: &Place<'_>) -> Option<Remark> {
 #[cfg(test)]
 mod tests {
     use super::super::super::fixture::Fixture;
-    use super::*;
 
     #[test]
     fn a_small_or_locked_disk_is_one_finding() {
