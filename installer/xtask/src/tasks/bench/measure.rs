@@ -65,6 +65,17 @@ fn peak_of(process: u32) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
+/// The median of some figures; the mean of the two in the middle where their number is even, and no number where there is none.
+pub fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.into_iter().collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    let half = figures.len() / 2;
+    match (figures.len().checked_sub(half + 1).and_then(|low| figures.get(low)), figures.get(half)) {
+        (Some(low), Some(high)) => f64::midpoint(*low, *high),
+        _ => f64::NAN,
+    }
+}
+
 /// Waits until the machine is mostly idle, so that a short measurement does not count what an earlier one left to be done:
 /// network plug-ins go on compiling for a while after they are ready. Gives up after two minutes.
 ///
@@ -99,6 +110,14 @@ fn busy_and_idle() -> Result<(u64, u64)> {
 mod tests {
     use super::*;
     use crate::command::program;
+
+    #[test]
+    fn medians_are_in_the_middle() {
+        for (figures, expected) in [(&[3.0][..], 3.0), (&[9.0, 1.0], 5.0), (&[9.0, 1.0, 2.0], 2.0)] {
+            assert!((median(figures.iter().copied()) - expected).abs() < 1e-9, "{figures:?}");
+        }
+        assert!(median([]).is_nan());
+    }
 
     #[test]
     fn time_memory_and_failure_are_seen() {
