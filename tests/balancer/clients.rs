@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::tls::Tls;
 
 /// What takes longer than this is lost.
-const LOST: Duration = Duration::from_secs(5);
+const LOST: Duration = Duration::from_secs(10);
 /// How long a program may take until it forwards.
 const START: Duration = Duration::from_secs(20);
 

@@ -11,9 +11,9 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::tls::Tls;
 
@@ -24,7 +24,7 @@ const SERVERS: usize = 3;
 pub struct Servers {
     /// Where they listen.
     pub addresses: Vec<SocketAddr>,
-    silent: Vec<watch::Sender<bool>>,
+    silent: Vec<CancellationToken>,
     _serving: JoinSet<()>,
 }
 
@@ -35,40 +35,39 @@ impl Servers {
         for number in 0..SERVERS {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
-            let sender = watch::Sender::new(false);
+            let is_silent = CancellationToken::new();
             serving.spawn(serve(
                 number,
                 listener,
                 TlsAcceptor::from(Arc::clone(&tls.server)),
-                sender.subscribe(),
+                is_silent.clone(),
             ));
-            silent.push(sender);
+            silent.push(is_silent);
         }
         Self { addresses, silent, _serving: serving }
     }
 
     /// From now on this one is as if its machine hung: connections stay, the kernel accepts new ones, and nobody answers.
     pub fn fall_silent(&self, number: usize) {
-        self.silent[number].send_replace(true);
+        self.silent[number].cancel();
     }
 }
 
-async fn serve(number: usize, listener: TcpListener, acceptor: TlsAcceptor, silent: watch::Receiver<bool>) {
+async fn serve(number: usize, listener: TcpListener, acceptor: TlsAcceptor, is_silent: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
-        let mut is_silent = silent.clone();
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
-            _ = is_silent.wait_for(|silent| *silent) => pending().await,
+            () = is_silent.cancelled() => pending().await,
         };
         let (stream, _) = accepted.unwrap();
-        connections.spawn(answer(number, stream, acceptor.clone(), silent.clone()));
+        connections.spawn(answer(number, stream, acceptor.clone(), is_silent.clone()));
     }
 }
 
 /// Answers what comes over one connection. Whoever breaks off is not the server's business.
-async fn answer(number: usize, stream: TcpStream, acceptor: TlsAcceptor, mut silent: watch::Receiver<bool>) {
+async fn answer(number: usize, stream: TcpStream, acceptor: TlsAcceptor, is_silent: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let service =
         service_fn(
@@ -82,6 +81,6 @@ async fn answer(number: usize, stream: TcpStream, acceptor: TlsAcceptor, mut sil
     tokio::pin!(answering);
     tokio::select! {
         () = &mut answering => {}
-        _ = silent.wait_for(|silent| *silent) => pending().await,
+        () = is_silent.cancelled() => pending().await,
     }
 }

@@ -34,9 +34,10 @@ impl Ansible {
         // Modules go through standard input instead of a file (pipelining), connections stay open, and Python is not searched for.
         let configuration = format!(
             "[defaults]\ninventory = inventory\nforks = {AT_ONCE}\ninterpreter_python = /usr/bin/python3\n\
-             [ssh_connection]\npipelining = True\n\
+             [ssh_connection]\npipelining = True\ncontrol_path_dir = {}\n\
              ssh_args = -F /dev/null -o ControlMaster=auto -o ControlPersist=60s -o UserKnownHostsFile=../{} \
              -o IdentitiesOnly=yes\n",
+            folder.join("cp").display(),
             hosts::KNOWN_HOSTS
         );
         fs_err::write(folder.join("ansible.cfg"), configuration)?;
