@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::node_box;
 use crate::command::{program, quiet};
-use crate::inventory::{Lab, Node};
+use crate::inventory::Lab;
 use crate::report;
 
 /// How long a node may take from its start until sshd answers.
@@ -120,7 +120,7 @@ pub fn destroy_all(lab: &Lab) -> Result<()> {
 pub fn wait_until_reachable(lab: &Lab) -> Result<()> {
     let deadline = Instant::now() + BOOT_LIMIT;
     on_each(&lab.nodes, |node| {
-        while !answers(node) {
+        while !says_ssh(SocketAddr::from((node.address, 22))) {
             if Instant::now() > deadline {
                 bail!(
                     "{} ({}) does not answer on port 22; look with: lxc-attach -n {0} -- journalctl -b",
@@ -171,11 +171,10 @@ fn boot(name: &str) -> Result<()> {
     quiet(&mut program("lxc-start", ["--daemon", "--name", name])).map(drop)
 }
 
-fn answers(node: &Node) -> bool {
+/// Whether an SSH server says its first line there.
+pub fn says_ssh(address: SocketAddr) -> bool {
     let patience = Duration::from_millis(500);
-    let Ok(mut stream) = TcpStream::connect_timeout(&SocketAddr::from((node.address, 22)), patience) else {
-        return false;
-    };
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, patience) else { return false };
     let mut banner = [0; 4];
     stream.set_read_timeout(Some(patience)).is_ok()
         && stream.read_exact(&mut banner).is_ok()

@@ -20,7 +20,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-pub use containers::rootfs;
+pub use containers::{rootfs, says_ssh};
 pub use files::folder;
 pub use leftovers::label;
 pub use node_box::make as make_boxes;

@@ -1,11 +1,10 @@
 //! Debian packages that tasks need, and whether this machine can have nodes at all.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::{command, report};
+use crate::{command, places, report};
 
 /// What nodes need.
 pub const NODES: &[&str] =
@@ -33,44 +32,58 @@ pub fn install(wanted: &[&str]) -> Result<()> {
         return Ok(());
     }
     let list = missing.join(" ");
-    if !command::is_installed("apt-get") || !is_root()? {
-        bail!("packages are missing, and only root on Debian can install them here: {list}");
-    }
+    require_apt(&list)?;
     report::timed(&format!("packages {list}"), || {
-        command::quiet(&mut apt(&["update"]))?;
-        command::quiet(&mut apt(&[&["install", "--no-install-recommends"][..], &missing].concat()))?;
-        Ok(())
+        apt(&["update"])?;
+        apt(&[&["install", "--no-install-recommends"][..], &missing].concat())
     })
 }
 
-/// Unpacks a package into a folder unless it was before: a service that is installed would be started.
+/// A package, with what it needs beyond what is installed, unpacked into a folder of the cache. Nothing of it is installed, and none of
+/// its services starts.
 ///
 /// # Errors
-/// There is no such package, or nothing to have it from.
-pub fn unpack(package: &str, folder: &Path) -> Result<()> {
+/// As [`install`].
+pub fn unpack(package: &str) -> Result<PathBuf> {
+    let folder = places::cache()?.join("packages").join(package);
     if folder.exists() {
-        return Ok(());
+        return Ok(folder);
     }
-    let partial = folder.with_extension("partial");
-    if partial.exists() {
-        fs_err::remove_dir_all(&partial)?;
+    require_apt(package)?;
+    let unfinished = folder.with_extension("unfinished");
+    if unfinished.exists() {
+        fs_err::remove_dir_all(&unfinished)?;
     }
-    fs_err::create_dir_all(&partial)?;
-    command::quiet(&mut apt(&["update"]))?;
-    command::quiet(apt(&["download", package]).current_dir(&partial))?;
-    let archive = fs_err::read_dir(&partial)?.next().context("apt-get downloaded nothing")??.path();
-    command::quiet(&mut command::program(
-        "dpkg-deb",
-        ["--extract".as_ref(), archive.as_os_str(), partial.as_os_str()],
-    ))?;
-    fs_err::rename(partial, folder)?;
+    let archives = unfinished.join("archives");
+    fs_err::create_dir_all(archives.join("partial"))?;
+    report::timed(&format!("package {package}, unpacked"), || {
+        let into = format!("Dir::Cache::Archives={}", archives.display());
+        apt(&["update"])?;
+        apt(&["install", "--no-install-recommends", "--download-only", "--reinstall", "-o", &into, package])?;
+        for entry in fs_err::read_dir(&archives)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                let mut extract = command::program("dpkg-deb", ["--extract"]);
+                command::quiet(extract.args([&path, &unfinished]))?;
+            }
+        }
+        fs_err::remove_dir_all(&archives)?;
+        fs_err::rename(&unfinished, &folder)?;
+        Ok(folder)
+    })
+}
+
+fn require_apt(wanted: &str) -> Result<()> {
+    if !command::is_installed("apt-get") || !is_root()? {
+        bail!("packages are missing, and only root on Debian can install them here: {wanted}");
+    }
     Ok(())
 }
 
-fn apt(arguments: &[&str]) -> Command {
+fn apt(arguments: &[&str]) -> Result<()> {
     let mut apt = command::program("apt-get", ["-q", "-y", "-o", "DPkg::Lock::Timeout=300"]);
     apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    apt
+    command::quiet(&mut apt).map(drop)
 }
 
 fn is_installed(package: &str) -> bool {

@@ -44,8 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Components out of a registry that others wrote.
 fn real_registry() -> Result<()> {
-    let folder = places::target().join("docker-registry");
-    lab::packages::unpack("docker-registry", &folder)?;
+    let folder = lab::packages::unpack("docker-registry")?;
     // All packages, as they were compiled for the other tests.
     let arguments = ["test", "--workspace", "--lib", "--locked", "--", "--ignored", "real_registry"];
     let mut test = command::cargo(&places::checkout(), arguments);

@@ -1,4 +1,7 @@
-//! kubeadm's side: `init`, two `join`s at once, and the Cilium that kubezt installs, on nodes with the same artifacts.
+//! kubeadm's side: `init`, all `join`s at once, and the Cilium that kubezt installs, on nodes with the same artifacts.
+//!
+//! Where there are several control-plane nodes, what reaches the API is a name, as kubeadm wants it: every node knows it from its hosts
+//! file, and it leads to the first one. A load balancer, which kubeadm leaves to the site, would be more work.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -8,15 +11,18 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_yaml::{Mapping, Value};
 
 use super::artifacts::Artifact;
-use super::{Bench, LAB, node};
+use super::{Bench, node};
 use crate::command::quiet;
 use crate::inventory::Node;
-use crate::{lab, report};
+use crate::report;
 
 /// kubeadm's files are on every node; they hold the bootstrap token and so are root's alone.
 const CONFIGURATION: &str = "/root/kubeadm.yaml";
 /// Folder of manifests on the control plane.
 const MANIFESTS: &str = "/root/manifests";
+
+/// Name of the API where there are several servers (`controlPlaneEndpoint`).
+const ENDPOINT: &str = "kubeadm-api";
 
 /// kubezt's defaults, so that its manifests fit.
 const POD_SUBNET: &str = "10.244.0.0/16";
@@ -55,8 +61,10 @@ pub fn measure(bench: &Bench, components: &[Artifact], yardstick: &[Artifact]) -
 
 struct Side<'a> {
     bench: &'a Bench,
-    control_plane: &'a Node,
-    workers: Vec<&'a Node>,
+    /// The control-plane node that is set up first.
+    first: &'a Node,
+    /// The nodes that join.
+    others: Vec<&'a Node>,
     /// What `kubezt render` wrote, with the chart as it is for nodes that nobody prepared for it.
     rendered: PathBuf,
     /// The lab's cluster file.
@@ -68,20 +76,32 @@ impl<'a> Side<'a> {
         let rendered = bench.folder.join("rendered");
         let folder = rendered.to_str().context("the target folder is not UTF-8")?;
         let mut cluster: Value =
-            serde_yaml::from_str(&fs_err::read_to_string(lab::folder(LAB).join("cluster.yaml"))?)?;
+            serde_yaml::from_str(&fs_err::read_to_string(bench.files().join("cluster.yaml"))?)?;
         do_host_work_in_pods(&mut cluster)?;
-        let file = lab::folder(LAB).join("kubeadm.yaml");
+        let file = bench.files().join("kubeadm.yaml");
         fs_err::write(&file, serde_yaml::to_string(&cluster)?)?;
         let file = file.to_str().context("the lab's folder is not UTF-8")?;
         quiet(&mut bench.kubezt(&["render", "--file", file, "--output", folder]))?;
-        let nodes = &bench.lab.nodes;
-        Ok(Self {
-            bench,
-            control_plane: nodes.iter().find(|node| !is_worker(node)).context("no control plane")?,
-            workers: nodes.iter().filter(|node| is_worker(node)).collect(),
-            rendered,
-            cluster,
-        })
+        let (first, others) = bench.lab.nodes.split_first().context("a lab has nodes")?;
+        ensure!(!is_worker(first), "the lab's first node is no control-plane node");
+        Ok(Self { bench, first, others: others.iter().collect(), rendered, cluster })
+    }
+
+    /// Whether there is more than one control-plane node.
+    fn is_highly_available(&self) -> bool {
+        self.others.iter().any(|node| !is_worker(node))
+    }
+
+    /// Where nodes that join find the API.
+    fn endpoint(&self) -> String {
+        match self.is_highly_available() {
+            true => format!("{ENDPOINT}:6443"),
+            false => format!("{}:6443", self.first.address),
+        }
+    }
+
+    fn on(&self, node: &str, words: &[&str]) -> Result<String> {
+        quiet(&mut node::command(&self.bench.lab.name, node, words))
     }
 
     /// What an administrator has done before kubeadm: containerd running, units known.
@@ -96,15 +116,23 @@ impl<'a> Side<'a> {
                 node::write(name, file, 0o644, &self.rendered_file(name, file)?)?;
             }
             node::write(name, "/etc/systemd/system/kubelet.service", 0o644, KUBELET_UNIT)?;
-            quiet(&mut node::command(name, &["sysctl", "--write", "net.ipv4.ip_forward=1"]))?;
-            quiet(&mut node::command(name, &["systemctl", "daemon-reload"]))?;
-            quiet(&mut node::command(name, &["systemctl", "enable", "--now", "containerd"]))?;
-            quiet(&mut node::command(name, &["systemctl", "enable", "kubelet"]))?;
+            if self.is_highly_available() {
+                let hosts = fs_err::read_to_string(node::path(name, "etc/hosts"))?;
+                node::write(
+                    name,
+                    "/etc/hosts",
+                    0o644,
+                    &format!("{hosts}{} {ENDPOINT}\n", self.first.address),
+                )?;
+            }
+            self.on(name, &["sysctl", "--write", "net.ipv4.ip_forward=1"])?;
+            self.on(name, &["systemctl", "daemon-reload"])?;
+            self.on(name, &["systemctl", "enable", "--now", "containerd"])?;
+            self.on(name, &["systemctl", "enable", "kubelet"])?;
         }
-        let name = &self.control_plane.name;
+        let name = &self.first.name;
         node::write(name, CONFIGURATION, 0o600, &self.init_configuration(components)?)?;
-        let cilium =
-            reached_at(&self.cluster_file("cilium")?, &self.control_plane.address.to_string(), "6443")?;
+        let cilium = reached_at(&self.cluster_file("cilium")?, &self.first.address.to_string(), "6443")?;
         node::write(name, &format!("{MANIFESTS}/cilium.yaml"), 0o644, &cilium)?;
         for part in ["coredns", "network-policies"] {
             node::write(name, &format!("{MANIFESTS}/{part}.yaml"), 0o644, &self.cluster_file(part)?)?;
@@ -117,15 +145,16 @@ impl<'a> Side<'a> {
         let started = Instant::now();
         let stage =
             |name: &str| report::line(&format!("  {name} after {:.1} s", started.elapsed().as_secs_f64()));
-        let name = self.control_plane.name.as_str();
         // The lab's kernel has no modules and no configuration to look at; what is really missing shows as a failure.
-        let init = ["kubeadm", "init", "--config", CONFIGURATION, "--ignore-preflight-errors=all"];
-        let said = quiet(&mut node::command(name, &init))?;
+        let mut init = vec!["kubeadm", "init", "--config", CONFIGURATION, "--ignore-preflight-errors=all"];
+        if self.is_highly_available() {
+            init.push("--upload-certs");
+        }
+        let said = self.on(&self.first.name, &init)?;
         stage("init");
-        let join = self.join_configuration(&said)?;
         thread::scope(|scope| {
             let joins: Vec<_> =
-                self.workers.iter().map(|worker| scope.spawn(|| join_worker(worker, &join))).collect();
+                self.others.iter().map(|node| scope.spawn(|| self.join(node, &said))).collect();
             self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/cilium.yaml")])?;
             self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/coredns.yaml")])?;
             // Their kind came with Cilium; without them CoreDNS may not speak to anybody.
@@ -153,7 +182,14 @@ impl<'a> Side<'a> {
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let words = [&["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"], arguments].concat();
-        quiet(&mut node::command(&self.control_plane.name, &words))
+        self.on(&self.first.name, &words)
+    }
+
+    /// Joins a node with what `kubeadm init` said.
+    fn join(&self, node: &Node, said: &str) -> Result<()> {
+        node::write(&node.name, CONFIGURATION, 0o600, &self.join_configuration(node, said)?)?;
+        let join = ["kubeadm", "join", "--config", CONFIGURATION, "--ignore-preflight-errors=all"];
+        self.on(&node.name, &join).map(drop)
     }
 
     /// kube-proxy is left out since Cilium replaces it, and kubeadm's CoreDNS since it does not start without an upstream name server.
@@ -164,14 +200,18 @@ impl<'a> Side<'a> {
             .iter()
             .find_map(|artifact| artifact.target.strip_prefix("registry.k8s.io/etcd:"))
             .context("no image of etcd")?;
-        let address = self.control_plane.address;
+        let address = self.first.address;
+        let endpoint = match self.is_highly_available() {
+            true => format!("controlPlaneEndpoint: {}\n", self.endpoint()),
+            false => String::new(),
+        };
         let init = format!(
             "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n\
              localAPIEndpoint: {{advertiseAddress: {address}}}\n\
              nodeRegistration: {{imagePullPolicy: Never}}\n\
              skipPhases: [addon/kube-proxy, addon/coredns]\n\
              ---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n\
-             kubernetesVersion: v{version}\n\
+             kubernetesVersion: v{version}\n{endpoint}\
              etcd: {{local: {{imageTag: {etcd}}}}}\n\
              networking: {{podSubnet: {POD_SUBNET}, serviceSubnet: {SERVICE_SUBNET}}}\n---\n"
         );
@@ -179,14 +219,23 @@ impl<'a> Side<'a> {
     }
 
     /// From what `kubeadm init` says at its end.
-    fn join_configuration(&self, said: &str) -> Result<String> {
+    fn join_configuration(&self, node: &Node, said: &str) -> Result<String> {
         let token = word_after(said, "--token")?;
         let hash = word_after(said, "--discovery-token-ca-cert-hash")?;
-        let address = self.control_plane.address;
+        let endpoint = self.endpoint();
+        let control_plane = match is_worker(node) {
+            true => String::new(),
+            false => format!(
+                "controlPlane: {{localAPIEndpoint: {{advertiseAddress: {}}}, certificateKey: {}}}\n",
+                node.address,
+                word_after(said, "--certificate-key")?
+            ),
+        };
         Ok(format!(
             "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n\
              nodeRegistration: {{imagePullPolicy: Never}}\n\
-             discovery: {{bootstrapToken: {{apiServerEndpoint: '{address}:6443', token: {token}, caCertHashes: ['{hash}']}}}}\n"
+             discovery: {{bootstrapToken: {{apiServerEndpoint: '{endpoint}', token: {token}, caCertHashes: ['{hash}']}}}}\n\
+             {control_plane}"
         ))
     }
 
@@ -221,12 +270,6 @@ fn do_host_work_in_pods(cluster: &mut Value) -> Result<()> {
 
 fn is_worker(node: &Node) -> bool {
     node.role == "worker"
-}
-
-fn join_worker(worker: &Node, configuration: &str) -> Result<()> {
-    node::write(&worker.name, CONFIGURATION, 0o600, configuration)?;
-    let join = ["kubeadm", "join", "--config", CONFIGURATION, "--ignore-preflight-errors=all"];
-    quiet(&mut node::command(&worker.name, &join)).map(drop)
 }
 
 /// The kubelet settings of the lab's cluster file, which the lab's nodes need whoever installs.
@@ -313,10 +356,11 @@ mod tests {
 
     #[test]
     fn what_init_says_is_understood() {
-        let said =
-            "kubeadm join 10.0.0.1:6443 --token abc.def \\\n\t--discovery-token-ca-cert-hash sha256:12 \n";
+        let said = "kubeadm join 10.0.0.1:6443 --token abc.def \\\n\t--discovery-token-ca-cert-hash sha256:12 \\\n\
+            \t--control-plane --certificate-key 34\n";
         assert_eq!(word_after(said, "--token").unwrap(), "abc.def");
         assert_eq!(word_after(said, "--discovery-token-ca-cert-hash").unwrap(), "sha256:12");
+        assert_eq!(word_after(said, "--certificate-key").unwrap(), "34");
         assert!(word_after("", "--token").is_err());
     }
 }

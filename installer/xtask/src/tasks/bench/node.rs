@@ -7,18 +7,17 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::LAB;
 use crate::command::program;
 use crate::lab;
 
 /// A login root's search path.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A command on a node, as root.
-pub fn command(node: &str, words: &[&str]) -> Command {
+/// A command on a node of a lab, as root.
+pub fn command(lab: &str, node: &str, words: &[&str]) -> Command {
     let mut attach = program("lxc-attach", ["--name", node, "--clear-env", "--set-var", PATH]);
     attach.args(["--set-var", "HOME=/root", "--"]).args(words);
-    lab::label(&mut attach, LAB);
+    lab::label(&mut attach, lab);
     attach
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::artifacts::Artifact;
-use super::{Bench, LAB, node};
+use super::{Bench, node};
 use crate::command::{program, quiet, succeeds};
 use crate::{lab, places};
 
@@ -37,7 +37,7 @@ impl Preloaded {
     /// # Errors
     /// An artifact is not in the cache, or an import failed.
     pub fn make(bench: &Bench, artifacts: Vec<Artifact>) -> Result<Self> {
-        let folder = places::lab_cache()?.join(LAB).join("preloaded");
+        let folder = places::lab_cache()?.join(&bench.lab.name).join("preloaded");
         super::remove(&folder)?;
         let tools = folder.join("tools");
         for artifact in artifacts.iter().filter(|artifact| TOOLS.contains(&artifact.target.as_str())) {
@@ -45,7 +45,7 @@ impl Preloaded {
             let mut install = program("install", ["-D", "--mode=0755"]);
             quiet(install.arg(artifact.content()?).arg(tools.join(name)))?;
         }
-        let containerd = Containerd::start(&folder, &tools, &bench.folder.join("containerd.log"))?;
+        let containerd = Containerd::start(bench, &folder, &tools)?;
         for image in artifacts.iter().filter(|artifact| !artifact.is_file()) {
             containerd.import(image)?;
         }
@@ -79,7 +79,7 @@ struct Containerd {
 }
 
 impl Containerd {
-    fn start(folder: &Path, tools: &Path, log: &Path) -> Result<Self> {
+    fn start(bench: &Bench, folder: &Path, tools: &Path) -> Result<Self> {
         let (store, state) = (folder.join(STORE), folder.join("state"));
         let socket = state.join("socket");
         let configuration = folder.join("containerd.toml");
@@ -93,10 +93,11 @@ impl Containerd {
             state.join("ttrpc")
         );
         fs_err::write(&configuration, text)?;
-        let output = fs_err::File::create(log)?.into_file();
+        let log = bench.folder.join("containerd.log");
+        let output = fs_err::File::create(&log)?.into_file();
         let mut command = program(tools.join("containerd"), ["--config"]);
         command.arg(&configuration).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        lab::label(&mut command, LAB);
+        lab::label(&mut command, &bench.lab.name);
         let process = command.spawn().context("cannot start containerd")?;
         let mut containerd = Self { process, control: tools.join("ctr"), socket };
         containerd.wait_until_it_answers().with_context(|| format!("see {}", log.display()))?;

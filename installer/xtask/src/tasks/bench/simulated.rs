@@ -1,8 +1,8 @@
 //! Fleets that no machine holds: kubezt's planner and executor with nodes that only take their time.
 //!
-//! The program is an example of the tests (`tests/simulated/bench.rs`), which know how to make a cluster of any size; the tasks know
-//! nothing of kubezt's crates. Each step takes what the journal of this bench says that it took longest on any node, blobs go through
-//! one uplink of 1 Gbit/s, and no more is done at a time than the cluster file's `concurrency` allows by default.
+//! The program is `tests/simulated/bench.rs`, since the tests know how to make a cluster of any size. Each step takes what the journal of
+//! this bench says that it took longest on any node, blobs go through one uplink of 1 Gbit/s, and no more is done at a time than the
+//! cluster file's `concurrency` allows by default.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,11 +10,11 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{self, program};
-use crate::{places, report};
+use super::examples;
+use crate::{command, report};
 
 /// Name of the program.
-const EXAMPLE: &str = "simulated-bench";
+pub const EXAMPLE: &str = "simulated-bench";
 
 /// Installs of bare nodes, of which three are the control plane and which have none of the artifacts: virtual seconds from the first
 /// connection to the end of the last step, and the processor time that resolving, rendering, planning and executing really took.
@@ -32,25 +32,15 @@ pub struct Simulated {
     sim_install_seconds_1000: f64,
 }
 
-/// Builds the program as the binary is built: its processor time is a part of the figures.
-///
-/// # Errors
-/// It does not compile.
-pub fn build() -> Result<()> {
-    let arguments = ["build", "--locked", "--release", "--target", places::TARGET];
-    let mut build = command::cargo(&places::checkout(), arguments);
-    command::show(build.args(["--package", "kubezt-tests", "--example", EXAMPLE]))
-}
-
 /// Runs it with the journals in a folder; without any, or without the folder, it takes the times it was written with.
 ///
 /// # Errors
-/// It was not built or fails, which it does for a step of which no time is known.
+/// It is not there or fails, which it does for a step of which no time is known.
 pub fn measure(folder: &Path) -> Result<Simulated> {
     let journals = if folder.is_dir() { super::journals_in(folder)? } else { Vec::new() };
     report::timed("simulated fleets", || {
-        let example = places::binary().with_file_name("examples").join(EXAMPLE);
-        let printed = command::quiet(program(example, journals).stderr(Stdio::inherit()))?;
+        let mut example = command::program(examples::program(EXAMPLE), journals);
+        let printed = command::quiet(example.stderr(Stdio::inherit()))?;
         serde_json::from_str(&printed).with_context(|| format!("{EXAMPLE} printed `{printed}`"))
     })
 }
