@@ -140,8 +140,7 @@ mod tests {
         assert!(measured.peak_kib > 0, "{measured:?}");
         assert!(measured.processor_seconds < 0.2, "{measured:?}");
         let work = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done";
-        let busy =
-            run("sh", &mut program("sh", ["-c", &format!("{work}; sleep 0.2")]), &log).unwrap();
+        let busy = run("sh", &mut program("sh", ["-c", &format!("{work}; sleep 0.2")]), &log).unwrap();
         assert!((0.02..busy.seconds).contains(&busy.processor_seconds), "{busy:?}");
         let failed = run("sh", &mut program("sh", ["-c", "echo the reason; exit 3"]), &log).unwrap_err();
         assert!(format!("{failed}").contains("the reason"), "{failed}");
