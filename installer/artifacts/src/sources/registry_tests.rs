@@ -48,7 +48,7 @@ impl Registry {
         let address = nobody().await.to_string();
         let at = |name: &str| folder.join(name).display().to_string();
         let mut config = format!(
-            "version: 0.1\nlog: {{level: fatal, accesslog: {{disabled: true}}}}\n\
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
              storage: {{filesystem: {{rootdirectory: \"{}\"}}}}\nhttp:\n  addr: \"{address}\"\n",
             at("storage")
         );
