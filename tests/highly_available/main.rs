@@ -13,6 +13,7 @@ use kubezt_tests::stories::{self, Story};
 /// The stories, in order.
 const STORIES: &[(&str, Story)] = &[
     ("three_control_plane_nodes_from_bare_nodes_are_ready_and_verified", install::stig),
+    ("components_are_handed_on_although_one_node_cannot", install::relayed),
     ("every_member_of_etcd_knows_the_others", install::members),
     ("a_token_is_good_at_every_api_server", install::tokens),
     ("a_control_plane_node_does_not_become_a_worker", install::demoted),

@@ -6,8 +6,9 @@
 //!
 //! Prints `{"sim_install_seconds_10": …, …}`: seconds of a clock that leaps to the next moment something happens, and the processor
 //! time of this program from the text of the cluster file to the end of the run. A step takes what the journals say that a step of
-//! its name took longest, and beside that its blobs go through one uplink which all nodes share. What nodes do for each other, such
-//! as signing, is taken to be as fast as in a small cluster; of the network plug-in there are images and no objects.
+//! its name took longest, and beside that its blobs go through the lines of the operator and of the nodes, as the real schedule
+//! wants it. What nodes do for each other beyond that, such as signing, is taken to be as fast as in a small cluster; of the network
+//! plug-in there are images and no objects.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kubezt_engine::certificates;
+use kubezt_engine::distribution::{Carrier, Distribution, Source};
 use kubezt_engine::executor::{self, Fleet, Sink};
 use kubezt_engine::journal::Entry;
 use kubezt_model::action::Action;
@@ -37,7 +39,7 @@ use kubezt_model::plan::{Operation, Plan, Step};
 use kubezt_model::{Digest, NodeName};
 use kubezt_plan::Assessment;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -45,10 +47,10 @@ use tokio_util::sync::CancellationToken;
 /// Nodes of the fleets, of which three are the control plane.
 const FLEETS: [usize; 4] = [10, 50, 150, 1000];
 
-/// What the operator's uplink carries: 1 Gbit/s.
-const UPLINK_BYTES_PER_SECOND: u64 = 125_000_000;
+/// What the line of the operator and of each node carries in each direction: 1 Gbit/s.
+const LINE_BYTES_PER_SECOND: u64 = 125_000_000;
 
-/// Bytes that are sent in turn where several nodes receive something.
+/// Bytes that are sent in turn where several transfers share a line.
 const TURN: u64 = 1 << 20;
 
 /// What a node verifies, unpacks and imports of what arrives, while more of it is under way.
@@ -57,8 +59,9 @@ const NODE_BYTES_PER_SECOND: u64 = 60_000_000;
 /// Connecting to a node and looking at it, beside sending kubezt itself.
 const LOOKING: Duration = Duration::from_millis(1500);
 
-/// Program that is brought to every node before anything else.
+/// Program that is brought to every node before anything else, and what gzip leaves of it, in percent.
 const PROGRAM: &str = "/usr/local/bin/kubezt";
+const COMPRESSED_PERCENT: u64 = 43;
 
 /// Milliseconds that steps took longest where a control plane and two workers with all artifacts shared two processors
 /// (`cargo xtask bench`). Journals replace them.
@@ -132,7 +135,7 @@ fn install(nodes: usize, times: &BTreeMap<String, Duration>) -> f64 {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let waited = paused.block_on(async {
         let began = Instant::now();
-        fleet.connect(nodes).await;
+        fleet.connect().await;
         let joins = ConcurrencySpec::default().joins;
         let outcome =
             executor::run(&plan, Arc::clone(&fleet), joins, Arc::new(|_| {}), CancellationToken::new()).await;
@@ -141,9 +144,9 @@ fn install(nodes: usize, times: &BTreeMap<String, Duration>) -> f64 {
     });
     let ended = processor_time();
     eprintln!(
-        "{nodes} nodes: {} steps and {:.1} GB in {:.1} s; processor: {:.2} s rendering, {:.2} s planning, {:.2} s executing",
+        "{nodes} nodes: {} steps and {:.1} GB from the operator in {:.1} s; processor: {:.2} s rendering, {:.2} s planning, {:.2} s executing",
         plan.steps.len(),
-        *fleet.sent.lock().unwrap() as f64 / 1e9,
+        *fleet.operator.sent.lock().unwrap() as f64 / 1e9,
         waited.as_secs_f64(),
         (rendered - began).as_secs_f64(),
         (planned - rendered).as_secs_f64(),
@@ -172,11 +175,49 @@ fn processor_time() -> Duration {
 struct TimedFleet {
     times: BTreeMap<String, Duration>,
     sizes: BTreeMap<Digest, u64>,
-    program: u64,
-    uploads: Semaphore,
-    /// When the uplink has nothing to do any more.
+    program: (Digest, u64),
+    distribution: Distribution,
+    operator: Line,
+    nodes: BTreeMap<NodeName, Node>,
+}
+
+/// One direction of a machine's connection to the network.
+struct Line {
+    /// When it has nothing to do any more.
     free: Mutex<Instant>,
     sent: Mutex<u64>,
+}
+
+struct Node {
+    up: Line,
+    down: Line,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { free: Mutex::new(Instant::now()), sent: Mutex::default() }
+    }
+
+    /// When a part is through that comes at this moment; what others send meanwhile goes in between.
+    fn through(&self, bytes: u64, comes: Instant) -> Instant {
+        *self.sent.lock().unwrap() += bytes;
+        let mut free = self.free.lock().unwrap();
+        *free = comes.max(*free) + duration(bytes, LINE_BYTES_PER_SECOND);
+        *free
+    }
+
+    /// Sends this many bytes to another machine, which receives while they are sent.
+    async fn send(&self, to: &Self, bytes: u64, progress: impl Fn(u64)) {
+        let mut left = bytes;
+        while left > 0 {
+            let part = left.min(TURN);
+            left -= part;
+            let sent = self.through(part, Instant::now());
+            let began = sent - duration(part, LINE_BYTES_PER_SECOND);
+            tokio::time::sleep_until(to.through(part, began)).await;
+            progress(bytes - left);
+        }
+    }
 }
 
 impl TimedFleet {
@@ -184,45 +225,66 @@ impl TimedFleet {
         let components = || desired.nodes.iter().flat_map(|node| &node.components);
         let images = desired.nodes.iter().flat_map(|node| &node.images);
         let sizes = components().map(|file| (file.digest, file.size));
+        let nodes = desired.nodes.iter().map(|node| node.node.name.clone());
+        let concurrency = ConcurrencySpec::default();
+        let program = components().find(|file| file.path == PROGRAM).unwrap();
         Self {
             times,
             sizes: sizes.chain(images.map(|image| (image.digest, image.size))).collect(),
-            program: components().find(|file| file.path == PROGRAM).unwrap().size,
-            uploads: Semaphore::new(ConcurrencySpec::default().uploads.get().into()),
-            free: Mutex::new(Instant::now()),
-            sent: Mutex::default(),
+            program: (program.digest, program.size * COMPRESSED_PERCENT / 100),
+            distribution: Distribution::new(concurrency.uploads.get().into(), concurrency.relays.into()),
+            operator: Line::new(),
+            nodes: nodes.map(|name| (name, Node { up: Line::new(), down: Line::new() })).collect(),
         }
     }
 
     /// Every node is connected to, gets kubezt and is looked at.
-    async fn connect(self: &Arc<Self>, nodes: usize) {
+    async fn connect(self: &Arc<Self>) {
         let places = Arc::new(Semaphore::new(ConcurrencySpec::default().connections.get().into()));
         let mut connecting = JoinSet::new();
-        for _ in 0..nodes {
-            let (fleet, places) = (Arc::clone(self), Arc::clone(&places));
+        for name in self.nodes.keys() {
+            let (fleet, places, name) = (Arc::clone(self), Arc::clone(&places), name.clone());
             connecting.spawn(async move {
                 let _place = places.acquire().await.unwrap();
-                fleet.send(fleet.program).await;
+                fleet.operator.send(&fleet.nodes[&name].down, fleet.program.1, |_| {}).await;
                 tokio::time::sleep(LOOKING).await;
             });
         }
         connecting.join_all().await;
     }
 
-    /// Sends this many bytes; what others send meanwhile goes in between.
-    async fn send(&self, bytes: u64) {
-        *self.sent.lock().unwrap() += bytes;
-        let mut left = bytes;
-        while left > 0 {
-            let part = left.min(TURN);
-            left -= part;
-            let through = {
-                let mut free = self.free.lock().unwrap();
-                *free = Instant::now().max(*free) + duration(part, UPLINK_BYTES_PER_SECOND);
-                *free
-            };
-            tokio::time::sleep_until(through).await;
+    /// Verifies, unpacks and imports blobs in the order they are used, as they arrive.
+    async fn handle(&self, blobs: &[Digest], mut arrived: mpsc::UnboundedReceiver<Digest>) {
+        let mut there = BTreeSet::new();
+        for blob in blobs {
+            while !there.contains(blob) {
+                there.insert(arrived.recv().await.unwrap());
+            }
+            tokio::time::sleep(duration(self.sizes[blob], NODE_BYTES_PER_SECOND)).await;
         }
+    }
+}
+
+/// Blobs on their way to one node.
+struct Delivery<'a> {
+    fleet: &'a TimedFleet,
+    node: &'a NodeName,
+}
+
+impl Carrier for Delivery<'_> {
+    async fn carry(
+        &self,
+        blob: Digest,
+        source: &Source,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), String> {
+        let nodes = &self.fleet.nodes;
+        let from = match source {
+            Source::Operator => &self.fleet.operator,
+            Source::Node(sender) => &nodes[sender].up,
+        };
+        from.send(&nodes[self.node].down, self.fleet.sizes[&blob], progress).await;
+        Ok(())
     }
 }
 
@@ -235,16 +297,16 @@ impl Fleet for TimedFleet {
         let what = name(step.id.as_str());
         let time = *self.times.get(what).ok_or_else(|| format!("nobody knows how long `{what}` takes"))?;
         let blobs = blobs(step);
-        let mut handled = Instant::now();
-        if !blobs.is_empty() {
-            let _turn = self.uploads.acquire().await.unwrap();
-            for blob in blobs {
-                let size = self.sizes[&blob];
-                self.send(size).await;
-                handled = handled.max(Instant::now()) + duration(size, NODE_BYTES_PER_SECOND);
-            }
+        let lacking = blobs.iter().copied().filter(|blob| *blob != self.program.0).collect();
+        if let Some(node) = step.node.as_ref().filter(|_| !blobs.is_empty()) {
+            let (sender, arrived) = mpsc::unbounded_channel();
+            let delivery = Delivery { fleet: self, node };
+            let _ = sender.send(self.program.0);
+            let delivering = self.distribution.deliver(node, lacking, &delivery, sender);
+            let (delivered, ()) = tokio::join!(delivering, self.handle(&blobs, arrived));
+            delivered?;
         }
-        tokio::time::sleep_until(handled + time).await;
+        tokio::time::sleep(time).await;
         Ok(1)
     }
 

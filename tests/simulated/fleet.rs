@@ -9,21 +9,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kubezt_engine::certificates::{ApplyActions, Authorities, DueCertificates, Issuer};
+use kubezt_engine::distribution::{Carrier, Distribution, Source};
 use kubezt_engine::executor::{Fleet, Sink};
 use kubezt_engine::manifests::is_of;
 use kubezt_engine::nodes::NodeFailure;
 use kubezt_engine::{doctor, failures};
-use kubezt_model::NodeName;
 use kubezt_model::action::{Action, Outcome};
+use kubezt_model::cluster::ConcurrencySpec;
 use kubezt_model::desired::{Desired, DesiredNode};
 use kubezt_model::health::{ApiServerAnswer, ApiServerReading};
 use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::plan::{Gate, Operation, Step, StepId};
+use kubezt_model::{Digest, NodeName};
 use kubezt_pki::RootAuthority;
 use kubezt_plan::assess::object_name;
 use kubezt_plan::doctor::{ApiEvidence, Evidence, NodeCondition, NodeSeen};
 use kubezt_plan::{Assessment, Due};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::etcd::{self, Etcd};
 use crate::node::Node;
@@ -37,6 +40,8 @@ pub struct World {
     pub now: jiff::Timestamp,
     /// Nodes that nobody reaches.
     pub unreached: BTreeSet<NodeName>,
+    /// Nodes that the operator reaches, and no other node.
+    shut: BTreeSet<NodeName>,
     /// What happens to a node in the next run.
     pub ailment: Option<Ailment>,
     desired: Arc<Desired>,
@@ -74,6 +79,7 @@ impl World {
             root: Arc::new(kubezt_pki::new_root("simulated", now, 10).unwrap()),
             now,
             unreached: BTreeSet::new(),
+            shut: BTreeSet::new(),
             ailment: None,
             desired,
             fault: None,
@@ -93,6 +99,7 @@ impl World {
             root: Arc::clone(&self.root),
             now: self.now,
             unreached: BTreeSet::new(),
+            shut: BTreeSet::new(),
             ailment: None,
             desired,
             fault,
@@ -109,6 +116,12 @@ impl World {
     pub fn ailing(&self, ailment: Ailment) -> Arc<Self> {
         let world = self.fork(Arc::clone(&self.desired), None);
         Arc::new(Self { ailment: Some(ailment), ..Arc::into_inner(world).unwrap() })
+    }
+
+    /// The same world, in which no other node reaches this one.
+    pub fn shut(&self, node: &str) -> Arc<Self> {
+        let world = self.fork(Arc::clone(&self.desired), None);
+        Arc::new(Self { shut: BTreeSet::from([node.parse().unwrap()]), ..Arc::into_inner(world).unwrap() })
     }
 
     /// The same world, in which nobody reaches these nodes.
@@ -317,7 +330,15 @@ impl World {
     /// A fleet on this world, for one run.
     pub fn fleet(self: &Arc<Self>, facts: &BTreeMap<NodeName, Facts>) -> Arc<SimulatedFleet> {
         let authorities = Authorities::read(self.root.certificate().clone(), &self.desired, facts);
-        Arc::new(SimulatedFleet { world: Arc::clone(self), authorities, begun: Mutex::default() })
+        let ConcurrencySpec { uploads, relays, .. } = ConcurrencySpec::default();
+        Arc::new(SimulatedFleet {
+            world: Arc::clone(self),
+            authorities,
+            begun: Mutex::default(),
+            distribution: Distribution::new(uploads.get().into(), relays.into()),
+            stores: Mutex::default(),
+            transfers: Mutex::default(),
+        })
     }
 
     fn wanted(&self, node: &NodeName) -> Result<&DesiredNode, String> {
@@ -388,11 +409,66 @@ pub struct SimulatedFleet {
     authorities: Authorities,
     /// Steps that began, with the actions each did.
     begun: Mutex<Vec<(StepId, usize)>>,
+    distribution: Distribution,
+    /// Blobs that nodes got.
+    stores: Mutex<BTreeMap<NodeName, BTreeSet<Digest>>>,
+    transfers: Mutex<Vec<Transfer>>,
+}
+
+/// A blob on its way to a node.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    pub blob: Digest,
+    pub source: Source,
+    /// Whether all of it came.
+    pub came: bool,
+}
+
+/// Blobs on their way to one node.
+struct Delivery<'a> {
+    fleet: &'a SimulatedFleet,
+    node: &'a NodeName,
+}
+
+impl Delivery<'_> {
+    async fn come(&self, blob: Digest, source: &Source) -> Result<(), String> {
+        let Self { fleet, node } = *self;
+        // At its beginning, in the middle, and at its end.
+        for _ in 0..3 {
+            if fleet.is_dead(node) {
+                return Err(format!("{node}: the connection was lost"));
+            }
+            if let Source::Node(sender) = source
+                && (fleet.is_dead(sender) || fleet.world.shut.contains(sender))
+            {
+                return Err(format!("{sender}: no answer"));
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut stores = lock(&fleet.stores);
+        if let Source::Node(sender) = source
+            && !stores.get(sender).is_some_and(|store| store.contains(&blob))
+        {
+            return Err(format!("{sender} does not have it"));
+        }
+        stores.entry(node.clone()).or_default().insert(blob);
+        Ok(())
+    }
+}
+
+impl Carrier for Delivery<'_> {
+    async fn carry(&self, blob: Digest, source: &Source, _: &(dyn Fn(u64) + Sync)) -> Result<(), String> {
+        let came = self.come(blob, source).await;
+        let transfer = Transfer { blob, source: source.clone(), came: came.is_ok() };
+        lock(&self.fleet.transfers).push(transfer);
+        came
+    }
 }
 
 /// The actions of one step, counted; a run that dies stops after some.
 struct Hands<'a> {
     world: &'a World,
+    stores: &'a Mutex<BTreeMap<NodeName, BTreeSet<Digest>>>,
     left: Mutex<Option<usize>>,
     done: Mutex<usize>,
 }
@@ -424,6 +500,11 @@ impl ApplyActions for Hands<'_> {
         let mut outcomes = Vec::new();
         for action in &actions {
             self.reach()?;
+            if let Some(blob) = blob_of(action)
+                && !lock(self.stores).get(node).is_some_and(|store| store.contains(&blob))
+            {
+                return Err(format!("{node}: {}: there is no such blob", action.describe()));
+            }
             let outcome = match self.world.among_members(node, action) {
                 Some(outcome) => outcome,
                 None => {
@@ -463,10 +544,28 @@ impl SimulatedFleet {
         if ailment.step == step.id {
             return Some(ailment.actions);
         }
-        let node = ailment.step.as_str().split_once('/').map(|(node, _)| node);
-        let of_it = step.node.as_ref().map(NodeName::as_str) == node;
-        let died = || lock(&self.begun).iter().any(|(step, _)| *step == ailment.step);
-        (ailment.dies && of_it && died()).then_some(0)
+        step.node.as_ref().is_some_and(|node| self.is_dead(node)).then_some(0)
+    }
+
+    /// Whether a node died in this run.
+    fn is_dead(&self, node: &NodeName) -> bool {
+        self.world.ailment.as_ref().is_some_and(|ailment| {
+            let of_it = ailment.step.as_str().split_once('/').is_some_and(|(name, _)| name == node.as_str());
+            ailment.dies && of_it && lock(&self.begun).iter().any(|(step, _)| *step == ailment.step)
+        })
+    }
+
+    /// Brings the blobs of a step to its node.
+    async fn deliver(&self, node: &NodeName, actions: &[Action]) -> Result<(), String> {
+        let store = lock(&self.stores).get(node).cloned().unwrap_or_default();
+        let blobs = actions.iter().filter_map(blob_of).filter(|blob| !store.contains(blob)).collect();
+        let (sender, _arrived) = mpsc::unbounded_channel();
+        self.distribution.deliver(node, blobs, &Delivery { fleet: self, node }, sender).await
+    }
+
+    /// Blobs that were brought to nodes, or were about to be.
+    pub fn transfers(&self) -> Vec<Transfer> {
+        lock(&self.transfers).clone()
     }
 
     async fn act(
@@ -478,6 +577,7 @@ impl SimulatedFleet {
         let node = || step.node.as_ref().ok_or_else(|| "the step names no node".to_owned());
         match &step.operation {
             Operation::Node { actions } => {
+                self.deliver(node()?, actions).await?;
                 let outcomes = hands.apply(node()?, actions.clone()).await?;
                 Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Changed { .. })).count())
             }
@@ -529,7 +629,12 @@ impl Fleet for SimulatedFleet {
         if let Some(actions) = self.ails(step) {
             allowance = Some(actions);
         }
-        let hands = Hands { world: &self.world, left: Mutex::new(allowance), done: Mutex::default() };
+        let hands = Hands {
+            world: &self.world,
+            stores: &self.stores,
+            left: Mutex::new(allowance),
+            done: Mutex::default(),
+        };
         let result = self.act(step, &self.world.without_these(behind), &hands).await;
         lock(&self.begun)[index].1 = *lock(&hands.done);
         // Its end is not reached even where the allowance was enough for all of it.
@@ -546,6 +651,13 @@ impl Fleet for SimulatedFleet {
             (read, reading)
         });
         failures::words(&suspects, &readings.collect())
+    }
+}
+
+fn blob_of(action: &Action) -> Option<Digest> {
+    match action {
+        Action::InstallBlob { digest, .. } | Action::ImportImage { digest, .. } => Some(*digest),
+        _ => None,
     }
 }
 

@@ -3,23 +3,24 @@
 //! Of three nodes every step meets everything that can happen. Of the larger ones some steps do, which are taken evenly from the
 //! run's beginning to its end, each with the next kind of fault.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kubezt_engine::distribution::Source;
 use kubezt_engine::executor::{self, Fleet, Sink};
-use kubezt_model::NodeName;
 use kubezt_model::action::Action;
 use kubezt_model::desired::Desired;
 use kubezt_model::plan::{Disruption, Gate, Operation, Plan, Step, StepId};
+use kubezt_model::{Digest, NodeName};
 use rustix::time::{ClockId, clock_gettime};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster;
 use crate::end_state::EndState;
-use crate::fleet::{Ailment, Fault, World};
-use crate::{assert_complete, bare, install, run};
+use crate::fleet::{Ailment, Fault, SimulatedFleet, World};
+use crate::{assert_complete, bare, install, perform, run};
 
 /// What can happen in a step.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +104,58 @@ fn five_hundred_nodes_recover_from_mishaps_in_all_parts_of_a_run() {
     let fleet = Undisturbed::of(cluster::highly_available("stig", 497));
     assert!(fleet.begun.len() >= 4500, "only {} steps", fleet.begun.len());
     fleet.suffers_evenly(1);
+}
+
+/// How often each blob left the operator, and how transfers from this node ended.
+fn transfers(fleet: &SimulatedFleet, node: &str) -> (BTreeMap<Digest, usize>, Vec<bool>) {
+    let (mut left, mut of_node) = (BTreeMap::new(), Vec::new());
+    for transfer in fleet.transfers() {
+        match transfer.source {
+            Source::Operator => *left.entry(transfer.blob).or_default() += 1,
+            Source::Node(sender) if sender.as_str() == node => of_node.push(transfer.came),
+            Source::Node(_) => {}
+        }
+    }
+    (left, of_node)
+}
+
+#[test]
+fn each_blob_leaves_the_operator_once_however_many_nodes_there_are() {
+    for workers in [0, 47] {
+        let world = bare(cluster::highly_available("stig", workers));
+        let (outcome, fleet) = perform(&world);
+        assert_complete(&world, &outcome, "undisturbed");
+        let (left, _) = transfers(&fleet, "");
+        assert!(left.len() >= 14 && left.values().all(|times| *times == 1), "{workers} workers: {left:?}");
+    }
+}
+
+/// A node dies that others are getting something from; they get it elsewhere.
+#[test]
+fn a_sender_that_dies_in_the_middle_stops_no_other_node() {
+    let start = bare(cluster::highly_available("stig", 47));
+    let step = StepId::on(&"w1".parse().unwrap(), "services");
+    let dying = start.ailing(Ailment { step: step.clone(), actions: 0, dies: true });
+    let (outcome, fleet) = perform(&dying);
+    let (left, ended) = transfers(&fleet, "w1");
+    assert!(ended.contains(&true) && ended.contains(&false), "{ended:?}");
+    assert!(left.values().all(|times| *times <= 2), "{left:?}");
+    assert!(outcome.failed.iter().all(|failed| failed.step.as_str().starts_with("w1/")), "{outcome:?}");
+    let behind = outcome.skipped.iter().filter_map(|(_, node)| node.as_ref());
+    assert!(behind.clone().all(|node| node.as_str() == "w1"), "{outcome:?}");
+    let next = dying.fork(Arc::clone(start.desired()), None);
+    assert_complete(&next, &install(&next), "without the dying node");
+}
+
+/// A firewall lets nobody but the operator in: that costs two attempts, and nobody the install.
+#[test]
+fn a_node_that_others_do_not_reach_is_soon_left_alone() {
+    let world = bare(cluster::highly_available("stig", 47)).shut("w2");
+    let (outcome, fleet) = perform(&world);
+    assert_complete(&world, &outcome, "w2 is not reached by others");
+    let (left, ended) = transfers(&fleet, "w2");
+    assert!((1..=3).contains(&ended.len()) && !ended.contains(&true), "{ended:?}");
+    assert!(left.values().sum::<usize>() <= left.len() + 2, "{left:?}");
 }
 
 /// Nodes that do everything at once.

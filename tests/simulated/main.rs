@@ -32,7 +32,7 @@ mod restarts;
 use std::sync::Arc;
 
 use end_state::{EndState, faults};
-use fleet::World;
+use fleet::{SimulatedFleet, World};
 use kubezt_engine::executor::{self, Outcome};
 use kubezt_model::cluster::ConcurrencySpec;
 use kubezt_model::desired::Desired;
@@ -47,6 +47,12 @@ fn plan(world: &World) -> Plan {
 
 /// One run: how it ended, and the steps in the order they began with the number of actions each did.
 fn run(world: &Arc<World>) -> (Outcome, Vec<(StepId, usize)>) {
+    let (outcome, fleet) = perform(world);
+    (outcome, fleet.begun())
+}
+
+/// One run: how it ended, and what performed it.
+fn perform(world: &Arc<World>) -> (Outcome, Arc<SimulatedFleet>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (facts, assessment) = world.look();
     let plan = kubezt_plan::plan(world.desired(), &facts, &assessment);
@@ -55,7 +61,7 @@ fn run(world: &Arc<World>) -> (Outcome, Vec<(StepId, usize)>) {
     let joins = ConcurrencySpec::default().joins;
     let going = executor::run(&plan, Arc::clone(&fleet), joins, Arc::new(|_| {}), CancellationToken::new());
     let outcome = runtime.block_on(going);
-    (outcome, fleet.begun())
+    (outcome, fleet)
 }
 
 fn install(world: &Arc<World>) -> Outcome {

@@ -86,6 +86,7 @@ impl Session {
             blobs,
             probe_image: assemble::probe_image().to_owned(),
             uploads: context.file.spec.concurrency.uploads,
+            relays: context.file.spec.concurrency.relays,
         };
         let fleet = Arc::new(RemoteFleet::new(nodes, parts));
         look_at_api(&fleet, &desired, &mut assessment).await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kubezt_model::action::{Action, Outcome};
@@ -11,25 +11,30 @@ use kubezt_model::desired::{Desired, ManifestSet};
 use kubezt_model::event::Event;
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::plan::{Gate, Operation, Step};
-use kubezt_model::{Digest, NodeName};
+use kubezt_model::{Digest, NodeName, SecretText, ports};
 use kubezt_pki::RootAuthority;
 use serde_json::Value;
-use tokio::sync::{OnceCell, Semaphore, mpsc};
+use tokio::sync::{OnceCell, mpsc};
 
-use crate::api::{ApiClient, Dialler};
+use crate::api::{ApiClient, Dialler, chain};
 use crate::certificates::{ApplyActions as _, Authorities, DueCertificates, Issuer};
 use crate::credential::{ADMINISTRATORS, MASTERS, OPERATOR, issue};
+use crate::distribution::{Carrier, Distribution, Source};
 use crate::executor::{Fleet, Sink};
 use crate::gates::Scope;
-use crate::link::{BlobSource, Compression};
-use crate::nodes::Nodes;
+use crate::link::message::RELAY_NAME;
+use crate::link::{BlobSource, MissingBlob, RelayCredential, RelayOffer};
+use crate::nodes::{Nodes, Origin};
 use crate::{failures, gates, manifests};
 
 /// How long a server is asked whether it is ready before the next one is.
 const READY_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Hours the operator's own credential lives: longer than any run.
+/// Hours the operator's own credential lives, and the one nodes show each other: longer than any run.
 const CREDENTIAL_HOURS: u32 = 2;
+
+/// Nodes with which handing blobs on begins to save anything.
+const RELAYED: usize = 3;
 
 /// Manifest set that grants the first rights; applied before any right exists.
 const FIRST_RIGHTS: &str = "rbac";
@@ -43,7 +48,9 @@ pub struct RemoteFleet {
     root: Option<RootAuthority>,
     blobs: BTreeMap<Digest, BlobSource>,
     probe_image: String,
-    uploads: Semaphore,
+    distribution: Distribution,
+    /// What nodes show each other when they hand blobs on; of this run alone, and in memory alone.
+    relay_credential: OnceCell<RelayCredential>,
     administrators: OnceCell<ApiClient>,
     masters: OnceCell<ApiClient>,
 }
@@ -60,13 +67,16 @@ pub struct FleetParts {
     pub blobs: BTreeMap<Digest, BlobSource>,
     /// Image the probe pods run.
     pub probe_image: String,
-    /// Nodes that receive blobs at the same time; each takes some blocks of memory, however large its blobs are.
+    /// Nodes that receive blobs from here at the same time; each takes some blocks of memory, however large its blobs are.
     pub uploads: NonZeroU8,
+    /// Nodes that one node hands blobs to at the same time; 0 where all come from here.
+    pub relays: u8,
 }
 
 impl RemoteFleet {
     /// A fleet of these nodes.
     pub fn new(nodes: Nodes, parts: FleetParts) -> Self {
+        let relays = if nodes.names().count() < RELAYED { 0 } else { parts.relays };
         Self {
             nodes,
             desired: parts.desired,
@@ -74,7 +84,8 @@ impl RemoteFleet {
             root: parts.root,
             blobs: parts.blobs,
             probe_image: parts.probe_image,
-            uploads: Semaphore::new(parts.uploads.get().into()),
+            distribution: Distribution::new(parts.uploads.get().into(), relays.into()),
+            relay_credential: OnceCell::new(),
             administrators: OnceCell::new(),
             masters: OnceCell::new(),
         }
@@ -231,7 +242,7 @@ impl RemoteFleet {
         Ok(changed)
     }
 
-    /// Sends the blobs the node lacks, one after the other: they share one connection. Each is announced once it is there.
+    /// Brings the blobs the node lacks, one after the other. Each is announced once it is there.
     async fn upload(
         &self,
         node: &NodeName,
@@ -239,31 +250,35 @@ impl RemoteFleet {
         arrived: mpsc::UnboundedSender<Digest>,
         report: &(dyn Fn(String) + Sync),
     ) -> Result<(), String> {
-        let _turn = self.uploads.acquire().await.map_err(|error| error.to_string())?;
-        let mut missing = self.nodes.missing(node, digests.clone()).await?;
+        let missing = self.nodes.missing(node, digests.clone()).await?;
+        let missing: BTreeMap<Digest, MissingBlob> =
+            missing.into_iter().map(|blob| (blob.digest, blob)).collect();
         // In the order they are used.
-        missing.sort_by_key(|blob| digests.iter().position(|digest| *digest == blob.digest));
-        for digest in digests.iter().filter(|digest| missing.iter().all(|blob| blob.digest != **digest)) {
+        let (lacking, at_hand): (Vec<Digest>, Vec<Digest>) =
+            digests.into_iter().partition(|digest| missing.contains_key(digest));
+        for digest in &at_hand {
             let _ = arrived.send(*digest);
         }
-        let count = missing.len();
-        for (position, blob) in missing.into_iter().enumerate() {
-            let digest = blob.digest;
-            let source = self
-                .blobs
-                .get(&blob.digest)
-                .ok_or_else(|| format!("blob {} is not in the cache", blob.digest.short()))?;
-            let megabytes = source.size >> 20;
-            let progress = |done| {
-                report(format!("send blob {} of {count}: {} of {megabytes} MiB", position + 1, done >> 20));
-            };
-            self.nodes.put_blob(node, source, blob, Compression::Adaptive, progress).await?;
-            // Nobody waits for it any more where applying has failed.
-            if arrived.send(digest).is_err() {
-                break;
-            }
-        }
-        Ok(())
+        self.distribution.has(node, at_hand);
+        let (count, missing) = (lacking.len(), Mutex::new(missing));
+        let delivery = Delivery { fleet: self, node, count, missing, report };
+        self.distribution.deliver(node, lacking, &delivery, arrived).await
+    }
+
+    /// Has a node hand blobs on, where it does not already.
+    async fn relay(&self, node: &NodeName) -> Result<Origin<'_>, String> {
+        let credential = self.relay_credential.get_or_try_init(async || relay_credential()).await?;
+        let mut nodes = self.desired.cluster.nodes.iter();
+        let known = nodes.find(|known| known.name == *node).ok_or_else(|| format!("{node} is not known"))?;
+        let address = SocketAddr::new(known.address(), ports::RELAY);
+        let offer = || RelayOffer {
+            listen: address,
+            blobs: self.blobs.keys().copied().collect(),
+            credential: credential.clone(),
+        };
+        let connection = self.nodes.connection(node)?;
+        connection.link().relay(offer).await.map_err(|error| chain(&error))?;
+        Ok(Origin::Node { address, credential })
     }
 
     async fn apply_step(
@@ -340,6 +355,85 @@ impl Fleet for RemoteFleet {
         let readings = connection.link().gather(reads).await.unwrap_or_default();
         failures::words(&suspects, &readings.into_iter().collect())
     }
+}
+
+/// Blobs on their way to one node.
+struct Delivery<'a> {
+    fleet: &'a RemoteFleet,
+    node: &'a NodeName,
+    /// How many it lacked.
+    count: usize,
+    /// What it lacks, as it was when it was asked.
+    missing: Mutex<BTreeMap<Digest, MissingBlob>>,
+    report: &'a (dyn Fn(String) + Sync),
+}
+
+impl Carrier for Delivery<'_> {
+    async fn carry(
+        &self,
+        blob: Digest,
+        source: &Source,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), String> {
+        let Self { fleet, node, count, .. } = *self;
+        let content =
+            fleet.blobs.get(&blob).ok_or_else(|| format!("blob {} is not in the cache", blob.short()))?;
+        let (known, left) = {
+            let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+            (missing.remove(&blob), missing.len())
+        };
+        let missing = match known {
+            Some(missing) => missing,
+            // An attempt failed, and left something or nothing.
+            None => match fleet.nodes.missing(node, vec![blob]).await?.pop() {
+                Some(missing) => missing,
+                None => return Ok(()),
+            },
+        };
+        let (number, megabytes) = (count - left, content.size >> 20);
+        let told = |from: &str, done: u64| {
+            progress(done);
+            (self.report)(format!("{from} blob {number} of {count}: {} of {megabytes} MiB", done >> 20));
+        };
+        if fleet.distribution.relays() {
+            // So that it keeps what comes. Whoever is sent here is told where it cannot.
+            let _ = fleet.relay(node).await;
+        }
+        match source {
+            Source::Operator => {
+                fleet.nodes.bring_blob(node, content, missing, Origin::Here, |done| told("send", done)).await
+            }
+            Source::Node(sender) => {
+                let from = format!("from {sender}:");
+                let brought = match fleet.relay(sender).await {
+                    Ok(origin) => {
+                        let bringing =
+                            fleet.nodes.bring_blob(node, content, missing, origin, |done| told(&from, done));
+                        bringing.await
+                    }
+                    Err(why) => Err(why),
+                };
+                brought.inspect_err(|why| {
+                    let message = format!(
+                        "{sender} does not hand blob {} on to it, so that it comes from another node or from here: {why}",
+                        blob.short()
+                    );
+                    fleet.nodes.tell(node, message);
+                })
+            }
+        }
+    }
+}
+
+fn relay_credential() -> Result<RelayCredential, String> {
+    let lifetime = Duration::from_secs(u64::from(CREDENTIAL_HOURS) * 3600);
+    let made = kubezt_pki::passing_credential(RELAY_NAME, jiff::Timestamp::now(), lifetime);
+    let made = made.map_err(|error| error.to_string())?;
+    Ok(RelayCredential {
+        authority_pem: made.authority.to_pem(),
+        leaf_pem: made.leaf.to_pem(),
+        key_pem: SecretText::new(made.key.expose().to_owned()),
+    })
 }
 
 fn blob_of(action: &Action) -> Option<Digest> {

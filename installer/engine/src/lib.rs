@@ -7,6 +7,7 @@
 //! | [`node`] | the node side itself: reads facts, applies actions, forwards to the API |
 //! | [`nodes`] | connections to all nodes of a cluster |
 //! | [`preflight`] | looks at nodes before anything is changed |
+//! | [`distribution`] | which node gets which blob from whom |
 //! | [`executor`] | runs a plan; [`fleet`] performs its steps, [`gates`] are what it waits for |
 //! | `guarded` | changes that could cut the operator off: confirmed over a new connection, or undone |
 //! | [`failures`] | what failed in a run, a block a node |
@@ -19,6 +20,7 @@
 pub mod api;
 pub mod certificates;
 pub mod credential;
+pub mod distribution;
 pub mod doctor;
 pub mod executor;
 pub mod failures;

@@ -19,6 +19,7 @@ use crate::guarded::{self, Patience, Trial};
 use crate::link::session::operator_name;
 use crate::link::{
     ApplyEvent, BlobSource, Compression, LinkError, LinkStatistics, MissingBlob, NodeConnection, NodeProgram,
+    RelayCredential,
 };
 use crate::reconnect::{Losses, Reconnecting};
 use crate::transport::{Access, Target};
@@ -29,6 +30,20 @@ pub struct Nodes {
     connections: BTreeMap<NodeName, Arc<Reconnecting>>,
     /// Who is told of lost connections.
     warnings: OnceLock<Sink>,
+}
+
+/// Where a node gets a blob from.
+#[derive(Clone, Copy)]
+pub enum Origin<'a> {
+    /// This machine.
+    Here,
+    /// Another node, which hands it on.
+    Node {
+        /// Where it listens.
+        address: SocketAddr,
+        /// What both show.
+        credential: &'a RelayCredential,
+    },
 }
 
 /// A node that was not reached, or not understood: its cause chain, outermost first.
@@ -129,14 +144,16 @@ impl Nodes {
         self.connections.keys()
     }
 
+    /// Tells whoever wants to know of something that a person should know about a node.
+    pub(crate) fn tell(&self, node: &NodeName, message: String) {
+        if let Some(sink) = self.warnings.get() {
+            sink(Event::Warning { node: Some(node.clone()), message });
+        }
+    }
+
     /// Losses of one piece of work on a node, which are told to whoever wants to know.
     fn losses<'a>(&'a self, node: &'a NodeName) -> Result<Losses<'a, impl Fn(String) + 'a>, String> {
-        let tell = move |message: String| {
-            if let Some(sink) = self.warnings.get() {
-                sink(Event::Warning { node: Some(node.clone()), message });
-            }
-        };
-        Ok(Losses::new(self.reconnecting(node)?, tell))
+        Ok(Losses::new(self.reconnecting(node)?, move |message| self.tell(node, message)))
     }
 
     /// Looks at things on many nodes at once; answers with facts, and with the nodes whose link failed.
@@ -205,23 +222,29 @@ impl Nodes {
         }
     }
 
-    /// Sends a blob to a node. Where the connection is lost, what has arrived is not sent again.
+    /// Brings a blob to a node. Where the connection is lost, what has arrived is not brought again.
     ///
     /// # Errors
-    /// As [`Nodes::look`], or the blob cannot be read or is refused.
-    pub async fn put_blob(
+    /// As [`Nodes::look`], or the blob cannot be read, is refused, or does not come from the other node.
+    pub async fn bring_blob(
         &self,
         node: &NodeName,
         source: &BlobSource,
         mut missing: MissingBlob,
-        compression: Compression,
+        origin: Origin<'_>,
         mut progress: impl FnMut(u64),
     ) -> Result<(), String> {
         let mut losses = self.losses(node)?;
         loop {
             let connection = losses.connection();
-            let sent = connection.link().put_blob(source, missing, compression, &mut progress);
-            match sent.await {
+            let link = connection.link();
+            let brought = match origin {
+                Origin::Here => link.put_blob(source, missing, Compression::Adaptive, &mut progress).await,
+                Origin::Node { address, credential } => {
+                    link.fetch_blob(source, missing, address, credential, &mut progress).await
+                }
+            };
+            match brought {
                 Ok(()) => return Ok(()),
                 Err(error) => losses.overcome(error).await?,
             }

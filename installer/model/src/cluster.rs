@@ -230,16 +230,20 @@ impl Default for SshSpec {
     }
 }
 
-/// How much is done at a time, each 1 to 255. It is no part of the cluster: another figure changes nothing on it.
+/// How much is done at a time, each 1 to 255, `relays` from 0 on. It is no part of the cluster: another figure changes nothing on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ConcurrencySpec {
     /// Nodes that are connected to at the same time.
     #[schemars(range(min = 1, max = 255))]
     pub connections: NonZeroU8,
-    /// Nodes that receive components at the same time; more share the same uplink, and 2 MiB of memory are used for each.
+    /// Nodes that receive components from here at the same time; more share the same uplink, and 2 MiB of memory are used for
+    /// each.
     #[schemars(range(min = 1, max = 255))]
     pub uploads: NonZeroU8,
+    /// Nodes that one node hands components to at the same time, so that each leaves here once, however many nodes there are. With
+    /// 0, and with less than three nodes, all of them come from here.
+    pub relays: u8,
     /// Nodes that join at the same time: the next one begins when the step that starts the kubelet of one before has ended. A
     /// kubelet lists and watches what concerns it first, which is what an API server has to bear of each.
     #[schemars(range(min = 1, max = 255))]
@@ -250,7 +254,7 @@ impl Default for ConcurrencySpec {
     fn default() -> Self {
         let [connections, uploads, joins] =
             const { [NonZeroU8::new(32).unwrap(), NonZeroU8::new(8).unwrap(), NonZeroU8::new(16).unwrap()] };
-        Self { connections, uploads, joins }
+        Self { connections, uploads, relays: 2, joins }
     }
 }
 
@@ -420,7 +424,7 @@ spec:
   ssh:
     agent: perhaps
     privilege: sudoo
-  concurrency: {connections: 0, uploads: many, joins: 256}
+  concurrency: {connections: 0, uploads: many, relays: -1, joins: 256}
   nodes:
     - {name: cp1, role: controlplane, addresses: [10.0.0.400]}
     - {name: w1, role: worker}
@@ -444,6 +448,7 @@ spec:
             (13, "did you mean `sudo`?"),
             (14, "0 is not between 1 and 255"),
             (14, "`many` is not a whole number"),
+            (14, "-1 is not between 0 and 255"),
             (14, "256 is not between 1 and 255"),
             (16, "did you mean `control-plane`?"),
             (16, "10.0.0.400"),

@@ -110,7 +110,7 @@ pub fn issue_intermediate(
     chain(&[&signer.sign(&parameters, kind.as_str(), key)?])
 }
 
-fn as_authority(parameters: &mut CertificateParams, path_length: u8) {
+pub(crate) fn as_authority(parameters: &mut CertificateParams, path_length: u8) {
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
 }

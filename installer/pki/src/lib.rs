@@ -23,6 +23,7 @@
 //! | [`inspect`] | what a certificate says |
 //! | [`verify`] | whether a chain holds |
 //! | [`request`] | asking for a leaf, and what was asked for |
+//! | [`passing`] | an authority for one run, and the one leaf it signs |
 //! | [`renewal`] | whether a certificate has to be issued (again), and why |
 //! | [`sealed`] | a secret under a passphrase |
 
@@ -35,6 +36,7 @@ pub mod inspect;
 mod issuance;
 pub mod key;
 pub mod leaf;
+pub mod passing;
 mod pem;
 pub mod random;
 pub mod renewal;
@@ -51,6 +53,7 @@ pub use inspect::{CertificateChain, CertificateInfo};
 pub use key::{PrivateKeyPem, PublicKey, generate, parse_private_key_spki, spki_of};
 pub use kubezt_model::desired::{AuthorityKind, LeafSpec, Usage};
 pub use leaf::sign_leaf;
+pub use passing::{PassingCredential, passing_credential};
 pub use random::random_bytes;
 pub use renewal::{Reason, Renewal, intermediate_needs_issue, needs_issue, needs_issue_by_any};
 pub use request::{CertificateRequest, request_leaf};

@@ -72,17 +72,20 @@ impl Registry {
         let file = folder.join("config.yml");
         fs_err::write(&file, config).unwrap();
         let program = std::env::var_os(PROGRAM).unwrap_or_else(|| "docker-registry".into());
+        let log = folder.join("log");
         let child = Command::new(&program)
             .arg("serve")
             .arg(file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(fs_err::File::create(&log).unwrap().into_parts().0)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let registry = Self { address, child };
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(&registry.address).await.is_err() {
-            assert!(Instant::now() < deadline, "nothing listens on {}", registry.address);
+            let said = || fs_err::read_to_string(&log).unwrap();
+            assert!(Instant::now() < deadline, "nothing listens on {}: {}", registry.address, said());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         registry

@@ -39,6 +39,7 @@ pub async fn run(arguments: DoctorArgs, printer: Printer) -> Result<(), Failure>
                 blobs: BTreeMap::new(),
                 probe_image: assemble::probe_image().to_owned(),
                 uploads: context.file.spec.concurrency.uploads,
+                relays: context.file.spec.concurrency.relays,
             };
             let fleet = RemoteFleet::new(nodes, parts);
             look(&fleet.nodes, Some(&fleet), &desired, &failures, at).await

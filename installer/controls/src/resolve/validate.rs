@@ -13,14 +13,15 @@ use crate::library::Library;
 use crate::nearest::nearest;
 use crate::place::Source;
 
-/// Ports of a node that Kubernetes itself listens on.
-const TAKEN_PORTS: [(u16, &str); 6] = [
+/// Ports of a node that Kubernetes itself listens on, and kubezt.
+const TAKEN_PORTS: [(u16, &str); 7] = [
     (ports::ETCD_CLIENTS, "etcd's clients"),
     (ports::ETCD_PEERS, "etcd's peers"),
     (ports::ETCD_METRICS, "etcd's metrics"),
     (ports::KUBELET, "kubelet"),
     (ports::CONTROLLER_MANAGER, "the controller manager"),
     (ports::SCHEDULER, "the scheduler"),
+    (ports::RELAY, "what nodes hand each other"),
 ];
 
 /// Most characters of a DNS label, and of a label's value in Kubernetes (RFC 1123, section 2.1).

@@ -104,7 +104,7 @@ fn table(cluster: &Cluster, control_plane: bool) -> String {
         "table inet kubezt {{\n\tset nodes4 {{\n\t\ttype ipv4_addr\n\t\telements = {{ {} }}\n\t}}\n\n\tchain input {{\n\
          \t\ttype filter hook input priority filter; policy accept;\n\t\tiifname \"lo\" accept\n\
          \t\tct state established,related accept\n\t\tip saddr @nodes4 accept\n\
-         \t\tip saddr {} tcp dport 10250 accept\n{etcd}\t\ttcp dport 10250 drop\n\t\ttcp dport 4240 drop\n\
+         \t\tip saddr {} tcp dport 10250 accept\n{etcd}\t\ttcp dport 10250 drop\n\t\ttcp dport 7444 drop\n\t\ttcp dport 4240 drop\n\
          \t\tudp dport 8472 drop\n\t\tudp dport 51871 drop\n\t}}\n}}\n",
         nodes.join(", "),
         cluster.networks.pods[0]

@@ -1,9 +1,10 @@
-//! Sending content-addressed blobs.
+//! Sending content-addressed blobs, and having them fetched from another node.
 //!
 //! A blob travels as blocks, each compressed on its own, so that an interrupted transfer goes on where it stopped and
 //! a block that does not shrink goes as it is.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::client::{Exchange, NodeLink};
 use super::frame::PAYLOAD_MAXIMUM;
-use super::message::{BlobHeader, INITIAL_CREDIT, MissingBlob, Reply, Request};
+use super::message::{BlobHeader, INITIAL_CREDIT, MissingBlob, RelayCredential, Reply, Request};
 use super::pace::Pace;
 use super::{LinkError, frame};
 
@@ -102,14 +103,39 @@ impl NodeLink {
             done += length;
             progress(done);
         }
-        stored(&mut exchange).await
+        stored(&mut exchange, progress).await
+    }
+
+    /// Has the node fetch a blob from another node, after the bytes that are there already. `progress` is told the bytes of
+    /// content that are there.
+    ///
+    /// The node makes the blob visible only once its digest was verified.
+    ///
+    /// # Errors
+    /// [`LinkError`]; [`LinkError::Refused`] where the other node is not reached, does not hand it on, is too slow, or sends
+    /// something else.
+    pub async fn fetch_blob(
+        &self,
+        source: &BlobSource,
+        missing: MissingBlob,
+        from: SocketAddr,
+        credential: &RelayCredential,
+        mut progress: impl FnMut(u64),
+    ) -> Result<(), LinkError> {
+        let offset = missing.present.min(source.size);
+        let header = BlobHeader { digest: source.digest, size: source.size, offset };
+        let request = Request::FetchBlob { header, from, credential: credential.clone() };
+        let mut exchange = self.open(&request).await?;
+        progress(offset);
+        stored(&mut exchange, progress).await
     }
 }
 
-async fn stored(exchange: &mut Exchange<'_>) -> Result<(), LinkError> {
+async fn stored(exchange: &mut Exchange<'_>, mut progress: impl FnMut(u64)) -> Result<(), LinkError> {
     loop {
         match exchange.reply(SILENCE_SECONDS).await? {
             Reply::Credit(_) => {}
+            Reply::Arrived(bytes) => progress(bytes),
             Reply::Stored => return Ok(()),
             _ => return Err(exchange.unexpected()),
         }

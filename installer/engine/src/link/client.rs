@@ -11,15 +11,15 @@ use kubezt_model::survey::Endpoint;
 use kubezt_model::{Digest, NodeName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::assembly::Assembly;
 use super::frame::{self, FrameKind};
 use super::message::{
-    ApplyEvent, MissingBlob, NodeHello, OperatorHello, PING_SECONDS, PREAMBLE, PROTOCOL, Reply, Request,
-    SILENCE_SECONDS,
+    ApplyEvent, MissingBlob, NodeHello, OperatorHello, PING_SECONDS, PREAMBLE, PROTOCOL, RelayOffer, Reply,
+    Request, SILENCE_SECONDS,
 };
 use super::pace::Pace;
 use super::writer::FrameWriter;
@@ -31,6 +31,8 @@ const HELLO_SECONDS: u64 = 30;
 const GATHER_SECONDS: u64 = 180;
 /// How long opening listeners may take.
 const LISTEN_SECONDS: u64 = 15;
+/// How long offering blobs may take: an operator who is at work on the node is waited for.
+const RELAY_SECONDS: u64 = CLAIM_SECONDS;
 /// How long the list of missing blobs may take.
 const MISSING_SECONDS: u64 = 60;
 /// How long claiming a node may take: an operator who is at work on it is waited for.
@@ -65,6 +67,8 @@ pub struct NodeLink {
     writer: FrameWriter,
     shared: Arc<Shared>,
     pace: Arc<Mutex<Pace>>,
+    /// Set once the node hands blobs on.
+    relaying: OnceCell<()>,
     next: AtomicU32,
     tasks: [JoinHandle<()>; 2],
 }
@@ -185,8 +189,8 @@ impl NodeLink {
                 ours: PROTOCOL,
             });
         }
-        let (pace, next) = (Arc::default(), AtomicU32::new(1));
-        Ok(Self { node: node.to_owned(), hello, writer, shared, pace, next, tasks })
+        let (pace, relaying, next) = (Arc::default(), OnceCell::new(), AtomicU32::new(1));
+        Ok(Self { node: node.to_owned(), hello, writer, shared, pace, relaying, next, tasks })
     }
 
     /// Name of the node, as messages call it.
@@ -275,6 +279,20 @@ impl NodeLink {
             (Reply::Listening(refused), _) => Ok(refused),
             (_, doing) => Err(self.unexpected(doing)),
         }
+    }
+
+    /// Has the node hand blobs to other nodes until this link ends. Where it does already, nothing is asked.
+    ///
+    /// # Errors
+    /// [`LinkError`]; [`LinkError::Refused`] where it cannot listen there.
+    pub async fn relay(&self, offer: impl FnOnce() -> RelayOffer) -> Result<(), LinkError> {
+        let ask = || async move {
+            match self.ask(&Request::Relay(offer()), RELAY_SECONDS).await? {
+                (Reply::Relaying, _) => Ok(()),
+                (_, doing) => Err(self.unexpected(doing)),
+            }
+        };
+        self.relaying.get_or_try_init(ask).await.copied()
     }
 
     /// Does things on the node in order, and stops at the first that fails. Answers with one outcome for each action

@@ -1,9 +1,12 @@
 //! What is said over the link.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use kubezt_model::action::{Action, Outcome};
 use kubezt_model::node::{Read, Reading};
 use kubezt_model::survey::Endpoint;
-use kubezt_model::{Digest, NodeName};
+use kubezt_model::{Digest, NodeName, SecretText};
 use serde::{Deserialize, Serialize};
 
 /// Version of the protocol. Both ends come from one program file, so they differ only where a stale service answers.
@@ -20,6 +23,9 @@ pub const PING_SECONDS: u64 = 15;
 
 /// Seconds of silence after which the other side is taken for gone.
 pub const SILENCE_SECONDS: u64 = 75;
+
+/// Name by which nodes know each other where they hand blobs on; no name server is asked for it.
+pub const RELAY_NAME: &str = "relay.kubezt.internal";
 
 /// What the operator asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,6 +65,39 @@ pub enum Request {
         /// What whoever connects is told: the node's name.
         name: NodeName,
     },
+    /// Hand blobs to other nodes, until the link ends.
+    Relay(RelayOffer),
+    /// Get a blob from another node, which was asked to hand it on.
+    FetchBlob {
+        /// Which, and where to go on.
+        header: BlobHeader,
+        /// Where it listens.
+        from: SocketAddr,
+        /// What it wants to see, and shows.
+        credential: RelayCredential,
+    },
+}
+
+/// What a node hands to other nodes, and to which.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RelayOffer {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The blobs it hands on, as far as it has them or gets them. Nothing else leaves it.
+    pub blobs: BTreeSet<Digest>,
+    /// What whoever wants them has to show, and what the node shows.
+    pub credential: RelayCredential,
+}
+
+/// What nodes of one run show each other, in TLS: an authority that was made for the run, and one leaf below it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RelayCredential {
+    /// The authority, which alone is believed.
+    pub authority_pem: String,
+    /// The leaf, which has [`RELAY_NAME`].
+    pub leaf_pem: String,
+    /// Its PKCS#8 key.
+    pub key_pem: SecretText,
 }
 
 /// Who asks.
@@ -115,6 +154,8 @@ pub enum Reply {
     Missing(Vec<MissingBlob>),
     /// More bytes of chunks may be sent on this exchange.
     Credit(u64),
+    /// So many bytes of a blob that comes from another node are there.
+    Arrived(u64),
     /// The blob is complete, was verified, and is in the store.
     Stored,
     /// Answer to [`Request::Claim`]: nobody else changes this node.
@@ -134,6 +175,8 @@ pub enum Reply {
     Failed(String),
     /// Answer to [`Request::Listen`]: where it could not, and why.
     Listening(Vec<(Endpoint, String)>),
+    /// Answer to [`Request::Relay`].
+    Relaying,
 }
 
 /// What happens while actions are applied.
@@ -175,6 +218,8 @@ impl Request {
             Self::Apply(_) => "applying actions",
             Self::Shutdown => "shutdown",
             Self::Listen { .. } => "listening for other nodes",
+            Self::Relay(_) => "offering blobs to other nodes",
+            Self::FetchBlob { .. } => "fetching a blob from another node",
         }
     }
 }

@@ -19,7 +19,7 @@
 //! | [`assembly`] | messages longer than a frame |
 //! | [`writer`] | the one task that writes |
 //! | [`client`] | the operator's end |
-//! | [`blob`] | sending content-addressed blobs |
+//! | [`blob`] | sending content-addressed blobs, and having them fetched |
 //! | `pace` | whether compressing them pays |
 //! | `elevation` | becoming root |
 //! | [`bootstrap`] | bringing the program to the node and starting it |
@@ -46,5 +46,5 @@ pub use blob::{BlobSource, Compression};
 pub use bootstrap::NodeProgram;
 pub use client::{LinkStatistics, NodeLink};
 pub use error::LinkError;
-pub use message::{ApplyEvent, MissingBlob, NodeHello};
+pub use message::{ApplyEvent, MissingBlob, NodeHello, RelayCredential, RelayOffer};
 pub use session::NodeConnection;

@@ -7,6 +7,7 @@
 //! | [`apply`] | does things |
 //! | [`blobs`] | the content store |
 //! | [`dial`] | forwards standard input and output to a TCP address |
+//! | [`relay`] | hands blobs to other nodes, and fetches them there |
 //! | [`listen`], [`reach`] | listeners for a moment, and trying to reach them |
 //! | [`serve`] | balances the API on loopback |
 //! | [`renew`] | renews the node's own certificates |
@@ -39,6 +40,7 @@ pub mod listen;
 pub mod lock;
 pub mod processes;
 pub mod reach;
+pub mod relay;
 pub mod renew;
 pub mod root;
 pub mod serve;

@@ -4,6 +4,7 @@
 //! than it can be written is held back by the credit its sender has.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::blobs::BlobStore;
 use super::listen::Listeners;
 use super::lock::NodeLock;
+use super::relay::{Fetch, Relay};
 use super::{NodeError, NodeRoot, apply, gather, journal, stdio};
 use crate::link::assembly::Assembly;
 use crate::link::blob::unpack;
@@ -26,7 +28,8 @@ use crate::link::bootstrap::PROGRAM_FOLDER;
 use crate::link::client::error_chain;
 use crate::link::frame::{self, FrameKind};
 use crate::link::message::{
-    ApplyEvent, BlobHeader, INITIAL_CREDIT, NodeHello, PREAMBLE, PROTOCOL, Reply, Request, SILENCE_SECONDS,
+    ApplyEvent, BlobHeader, INITIAL_CREDIT, NodeHello, PREAMBLE, PROTOCOL, RelayCredential, RelayOffer,
+    Reply, Request, SILENCE_SECONDS,
 };
 use crate::link::writer::FrameWriter;
 
@@ -65,6 +68,7 @@ where
         operator: OnceCell::new(),
         lock: OnceCell::new(),
         listeners: Mutex::default(),
+        relay: Mutex::default(),
     });
     node.send(0, Reply::Hello(hello())).await;
     let mut exchanges = Exchanges {
@@ -84,6 +88,7 @@ where
         node.send(0, Reply::Failed(why.clone())).await;
     }
     exchanges.tasks.shutdown().await;
+    drop(node.relay.lock().await.take());
     // What arrived of a blob is kept for the next attempt; without senders its receiver ends by itself.
     exchanges.blobs.clear();
     let kept = async { while exchanges.receiving.join_next().await.is_some() {} };
@@ -103,6 +108,8 @@ struct Node {
     lock: OnceCell<NodeLock>,
     /// What listens for a moment; at most until the link ends.
     listeners: Mutex<Listeners>,
+    /// What hands blobs to other nodes; at most until the link ends.
+    relay: Mutex<Option<Relay>>,
 }
 
 impl Node {
@@ -127,6 +134,23 @@ impl Node {
                 Some(lock) => return lock.asked_for().await,
                 None => sleep(Duration::from_millis(250)).await,
             }
+        }
+    }
+
+    /// Hands blobs to other nodes from now on.
+    async fn relay(&self, offer: RelayOffer) -> Result<(), NodeError> {
+        self.locked().await?;
+        let mut relay = self.relay.lock().await;
+        if relay.is_none() {
+            *relay = Some(Relay::open(&BlobStore::of(&self.root), offer).await?);
+        }
+        Ok(())
+    }
+
+    /// A blob is in the store: whoever hands blobs on has one more.
+    async fn stored(&self, digest: Digest) {
+        if let Some(relay) = self.relay.lock().await.as_ref() {
+            relay.hold(&BlobStore::of(&self.root), digest);
         }
     }
 
@@ -252,6 +276,16 @@ impl Exchanges {
                 let refused = node.listeners.lock().await.replace(endpoints, name.as_str()).await;
                 node.send(exchange, Reply::Listening(refused)).await;
             })),
+            Request::Relay(offer) => drop(self.tasks.spawn(async move {
+                let relayed = node.relay(offer).await;
+                let reply = relayed.map_or_else(|error| Reply::Failed(error.chain()), |()| Reply::Relaying);
+                node.send(exchange, reply).await;
+            })),
+            Request::FetchBlob { header, from, credential } => drop(self.tasks.spawn(async move {
+                let fetched = fetch(&node, exchange, header, from, &credential).await;
+                let reply = fetched.map_or_else(|error| Reply::Failed(error.chain()), |()| Reply::Stored);
+                node.send(exchange, reply).await;
+            })),
         }
         Ok(true)
     }
@@ -293,7 +327,26 @@ async fn receive(
             owed = 0;
         }
     }
-    tokio::task::spawn_blocking(move || receiving.finish()).await.map_err(internal)?
+    tokio::task::spawn_blocking(move || receiving.finish()).await.map_err(internal)??;
+    node.stored(header.digest).await;
+    Ok(())
+}
+
+/// Fetches one blob from another node, and says how far that is.
+async fn fetch(
+    node: &Node,
+    exchange: u32,
+    header: BlobHeader,
+    from: SocketAddr,
+    credential: &RelayCredential,
+) -> Result<(), NodeError> {
+    node.locked().await?;
+    let mut fetch = Fetch::begin(BlobStore::of(&node.root), header, from, credential).await?;
+    while let Some(bytes) = fetch.next().await? {
+        node.send(exchange, Reply::Arrived(bytes)).await;
+    }
+    node.stored(header.digest).await;
+    Ok(())
 }
 
 /// Applies actions in order, under the node's lock where one of them changes it, and stops at the first that fails. Lists that the
@@ -353,4 +406,4 @@ fn find_own_digest() -> Digest {
 
 #[cfg(test)]
 #[path = "serve_link_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -10,13 +10,13 @@ use super::*;
 use crate::link::{BlobSource, Compression, LinkError, MissingBlob, NodeLink};
 use crate::node::blobs::BLOB_FOLDER;
 
-struct Fixture {
+pub struct Fixture {
     folder: tempfile::TempDir,
-    root: NodeRoot,
+    pub root: NodeRoot,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub fn new() -> Self {
         use std::os::unix::fs::MetadataExt;
         let folder = tempfile::tempdir().unwrap();
         let metadata = std::fs::metadata(folder.path()).unwrap();
@@ -38,24 +38,24 @@ impl Fixture {
         operator
     }
 
-    async fn link(&self, operator: &str) -> NodeLink {
+    pub async fn link(&self, operator: &str) -> NodeLink {
         NodeLink::connect("n1", self.node(), operator).await.unwrap()
     }
 
     /// A blob of this many bytes that compress a little.
-    fn blob(&self, size: usize) -> BlobSource {
+    pub fn blob(&self, size: usize) -> BlobSource {
         let content: Vec<u8> = (0..size).map(|index| ((index * index) >> 7) as u8).collect();
         let path = self.folder.path().join("source");
         std::fs::write(&path, &content).unwrap();
         BlobSource { path, digest: Digest::of(&content), size: size as u64 }
     }
 
-    fn store(&self) -> PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.root.known(BLOB_FOLDER)
     }
 
     /// Names in the store, hidden ones included.
-    fn stored(&self) -> Vec<String> {
+    pub fn stored(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.store()).into_iter().flatten();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
@@ -71,7 +71,7 @@ fn put(path: &str, body: &str) -> Action {
     }
 }
 
-async fn missing(link: &NodeLink, digest: Digest) -> MissingBlob {
+pub async fn missing(link: &NodeLink, digest: Digest) -> MissingBlob {
     link.missing(vec![digest]).await.unwrap()[0]
 }
 

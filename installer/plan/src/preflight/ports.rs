@@ -28,6 +28,8 @@ pub(super) struct Port {
     pub from: From,
     /// How bad it is where it cannot be reached.
     pub unreached: Severity,
+    /// How bad it is where somebody else holds it.
+    pub taken: Severity,
 }
 
 /// Who reaches a port.
@@ -51,6 +53,7 @@ pub(super) fn ports(cluster: &Cluster) -> Vec<Port> {
         role,
         from,
         unreached: Severity::Error,
+        taken: Severity::Error,
     };
     let mut ports = vec![
         tcp(cluster.endpoint.port, "kube-apiserver", CONTROL_PLANE, From::Everyone),
@@ -63,6 +66,9 @@ pub(super) fn ports(cluster: &Cluster) -> Vec<Port> {
         tcp(10248, "kubelet", None, From::Loopback),
         tcp(cluster.endpoint.balancer_port, NODE_PROGRAM, None, From::Loopback),
     ];
+    // Without it every component comes from the operator's machine.
+    let relay = tcp(ports::RELAY, NODE_PROGRAM, None, From::Everyone);
+    ports.push(Port { unreached: Severity::Warning, taken: Severity::Warning, ..relay });
     if cluster.cni.name == "cilium" {
         // https://docs.cilium.io/en/stable/operations/system_requirements/#firewall-rules
         let udp = |number| Port { protocol: Protocol::Udp, ..tcp(number, "", None, From::Everyone) };

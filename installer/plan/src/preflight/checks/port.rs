@@ -49,7 +49,7 @@ fn taken(port: &Port, place: &Place<'_>, socket: &SocketReading) -> Remark {
         ),
         None => "remove the interface or mount that holds it, or boot again".to_owned(),
     };
-    Remark::error(place.name(), what, remedy)
+    Remark::new(port.taken, [place.name()], what, remedy)
 }
 
 #[cfg(test)]
@@ -78,6 +78,13 @@ mod tests {
         assert!(
             finding.what.contains("kubelet needs it") && finding.remedy.contains("systemctl status 4711")
         );
+    }
+
+    #[test]
+    fn components_come_from_elsewhere_where_they_cannot_be_handed_on() {
+        let mut fixture = Fixture::new();
+        fixture.sockets("w1").push(socket(Protocol::Tcp, "0.0.0.0:7444", Some("squatter")));
+        fixture.assert_one("ports", "warning", &["w1"], "kubezt needs it");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kubezt_model::NodeName;
 use kubezt_model::node::{Read, Reading};
+use kubezt_model::ports::RELAY;
 use kubezt_model::survey::{Obstacle, Unreached};
 
 use super::operating_system::of;
@@ -52,8 +53,13 @@ fn judge(scene: &Scene<'_>) -> Vec<Remark> {
                 let firewall = system.firewall?;
                 Some(format!("; {} comes with {firewall}, which closes them", system.title))
             });
+            let relayed = |one: &&Unreached| one.target.endpoint.address.port() == RELAY;
+            let instead = match found.iter().all(relayed) {
+                true => "; while they are closed, components come from the operator's machine",
+                false => "",
+            };
             let remedy = format!(
-                "open these ports from {} to {owner} in firewalls on the nodes and between them{}",
+                "open these ports from {} to {owner} in firewalls on the nodes and between them{}{instead}",
                 place.name(),
                 firewall.unwrap_or_default()
             );
@@ -109,11 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn only_health_reports_suffer_from_one_of_them() {
+    fn only_health_reports_and_uploads_suffer_from_some_of_them() {
         let mut fixture = Fixture::new();
-        let why = Obstacle::Refused("No route to host".to_owned());
-        fixture.reach("w1", vec![unreached("TCP", "10.0.0.13:4240", why)]);
-        fixture.assert_one("reachability", "warning", &["w1", "w2"], "No route to host");
+        for address in ["10.0.0.13:4240", "10.0.0.13:7444"] {
+            let why = Obstacle::Refused("No route to host".to_owned());
+            fixture.reach("w1", vec![unreached("TCP", address, why)]);
+            let finding = fixture.assert_one("reachability", "warning", &["w1", "w2"], "No route to host");
+            assert_eq!(finding.remedy.ends_with("from the operator's machine"), address.ends_with("7444"));
+        }
         fixture.reach("w1", vec![unreached("TCP", "10.0.0.13:4240", Obstacle::LongPackets)]);
         fixture.assert_none("reachability");
     }

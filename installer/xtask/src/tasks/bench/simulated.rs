@@ -1,8 +1,8 @@
 //! Fleets that no machine holds: kubezt's planner and executor with nodes that only take their time.
 //!
-//! The program is `tests/simulated/bench.rs`, since the tests know how to make a cluster of any size. Each step takes what the journal of
-//! this bench says that it took longest on any node, blobs go through one uplink of 1 Gbit/s, and no more is done at a time than the
-//! cluster file's `concurrency` allows by default.
+//! The program is an example of the tests (`tests/simulated/bench.rs`), which know how to make a cluster of any size; the tasks know
+//! nothing of kubezt's crates. Each step takes what the journal of this bench says that it took longest on any node, blobs go through
+//! lines of 1 Gbit/s, and no more is done at a time than the cluster file's `concurrency` allows by default.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -19,7 +19,8 @@ pub const EXAMPLE: &str = "simulated-bench";
 /// Installs of bare nodes, of which three are the control plane and which have none of the artifacts: virtual seconds from the first
 /// connection to the end of the last step, and the processor time that resolving, rendering, planning and executing really took.
 ///
-/// Each node receives about a gigabyte (8.5 s of the uplink), so the figures grow by that and should by nothing else.
+/// Each node receives kubezt itself (17 MB, 0.14 s of the uplink) from the operator and about a gigabyte from other nodes, so the
+/// figures grow with the number of nodes by the former, with its logarithm by the latter, and should by nothing else.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Simulated {
     /// Ten nodes.
