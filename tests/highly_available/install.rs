@@ -1,4 +1,4 @@
-//! From bare nodes to one cluster of three control-plane nodes.
+//! From bare nodes to one cluster of several control-plane nodes.
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
@@ -6,12 +6,14 @@ use kubezt_model::ports;
 use kubezt_tests::{Node, World};
 use serde_json::Value;
 
-/// Control-plane nodes of the lab.
-pub const CONTROL_PLANE: usize = 3;
-
-/// The lab's control-plane nodes, which come first.
+/// The lab's control-plane nodes.
 pub fn control_plane(world: &World) -> &[Node] {
-    &world.lab.nodes[..CONTROL_PLANE]
+    world.lab.control_planes()
+}
+
+/// How many of them may be lost at once while the rest is a quorum.
+pub fn tolerated(world: &World) -> usize {
+    (control_plane(world).len() - 1) / 2
 }
 
 /// All of them bootstrap in the one run, which ends verified. One node lets no other one in where components are handed on.
@@ -45,7 +47,7 @@ fn shut(world: &World) -> Result<&Node> {
     world.lab.nodes.last().context("the lab has no node")
 }
 
-/// What came to five nodes left this machine less than twice, although one of them could hand nothing on: what that one got first had
+/// What came to all nodes left this machine less than twice, although one of them could hand nothing on: what that one got first had
 /// to leave once more. Of it the preflight warned.
 pub fn relayed(world: &World) -> Result<()> {
     let shut = shut(world)?;
@@ -75,12 +77,12 @@ pub fn relayed(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Every member is healthy, and each of them knows all three.
+/// Every member is healthy, and each of them knows all others.
 pub fn members(world: &World) -> Result<()> {
     for node in control_plane(world) {
         let health = etcdctl(world, node, "endpoint health --cluster 2>&1")?;
         let healthy = health.lines().filter(|line| line.contains("is healthy")).count();
-        ensure!(healthy == CONTROL_PLANE, "{} sees {healthy} healthy members:\n{health}", node.name);
+        ensure!(healthy == control_plane(world).len(), "{} sees {healthy} healthy members:\n{health}", node.name);
     }
     Ok(())
 }

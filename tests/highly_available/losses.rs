@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use kubezt_tests::{Kubezt, Node, World};
 
-use crate::install::{answer, call, control_plane};
+use crate::install::{answer, call, control_plane, tolerated};
 
 /// How long a node may take until it is back after its power was. Controllers that ended because there was no API are started again
 /// by kubelet after pauses that double, up to five minutes.
@@ -27,53 +27,80 @@ const CALLING: (u64, u64) = (24, 8);
 /// Reads and writes in a row that are answered on every node before anything is lost: what an earlier story replaced has settled.
 const SETTLED: usize = 3;
 
-/// Each in turn loses its power: through every other node's own balancer reads and writes go on, no write that was acknowledged is
-/// lost, and with its power back the node is one of three again.
-pub fn one_at_a_time(world: &World) -> Result<()> {
-    for lost in control_plane(world) {
-        let others: Vec<&Node> = world.lab.nodes.iter().filter(|node| node.name != lost.name).collect();
-        for node in &others {
-            answers(world, node)?;
-        }
-        let (at, heard) = thread::scope(|scope| {
-            let clients: Vec<_> = others.iter().map(|node| scope.spawn(|| calls(world, node))).collect();
-            thread::sleep(Duration::from_secs(CALLING.1));
-            let at = now()?;
-            let off = world.lab.switch_off(lost);
-            let heard =
-                clients.into_iter().map(|client| client.join().map_err(|_| anyhow!("a thread panicked"))?);
-            let heard = heard.collect::<Result<Vec<_>>>();
-            off.and(heard).map(|heard| (at, heard))
-        })?;
-        world.lab.switch_on(lost)?;
-        for (node, calls) in others.iter().zip(&heard) {
-            judge(at, calls).with_context(|| format!("{} without {}", node.name, lost.name))?;
-            nothing_is_lost(world, node, calls)?;
-        }
-        is_back(world, lost)?;
+/// As many as a quorum can do without lose their power at once, until each node did: through every other node's own balancer reads and
+/// writes go on, no write that was acknowledged is lost, and with their power back they are members again.
+pub fn minorities(world: &World) -> Result<()> {
+    for lost in control_plane(world).chunks(tolerated(world)) {
+        without(world, lost).with_context(|| format!("without {}", names(lost)))?;
     }
     as_wanted(&world.kubezt)
 }
 
-/// Two at once are too many: that is said, and one that comes back is enough.
-pub fn two_at_once(world: &World) -> Result<()> {
-    let lost = &control_plane(world)[1..];
+fn without(world: &World, lost: &[Node]) -> Result<()> {
+    let is_lost = |node: &Node| lost.iter().any(|lost| lost.name == node.name);
+    let others: Vec<&Node> = world.lab.nodes.iter().filter(|node| !is_lost(node)).collect();
+    for node in &others {
+        answers(world, node)?;
+    }
+    let (at, heard) = thread::scope(|scope| {
+        let clients: Vec<_> = others.iter().map(|node| scope.spawn(|| calls(world, node))).collect();
+        thread::sleep(Duration::from_secs(CALLING.1));
+        let at = now()?;
+        let off: Result<()> = lost.iter().try_for_each(|node| world.lab.switch_off(node));
+        let heard =
+            clients.into_iter().map(|client| client.join().map_err(|_| anyhow!("a thread panicked"))?);
+        let heard = heard.collect::<Result<Vec<_>>>();
+        off.and(heard).map(|heard| (at, heard))
+    })?;
+    for node in lost {
+        world.lab.switch_on(node)?;
+    }
+    for (node, calls) in others.iter().zip(&heard) {
+        judge(at, calls).with_context(|| node.name.clone())?;
+        nothing_is_lost(world, node, calls)?;
+    }
+    lost.iter().try_for_each(|node| is_back(world, node))
+}
+
+fn names(nodes: &[Node]) -> String {
+    let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+    names.join(" and ")
+}
+
+/// One more than that at once are too many: that is said, and one that comes back is enough.
+pub fn majority(world: &World) -> Result<()> {
+    let all = control_plane(world);
+    let (running, lost) = all.split_at(tolerated(world));
     for node in lost {
         world.lab.switch_off(node)?;
     }
     let status = world.kubezt.run("status", &[]);
     let doctor = world.kubezt.run("doctor", &[]);
-    world.lab.switch_on(&lost[0])?;
+    let (first, rest) = lost.split_first().context("the lab has no control plane")?;
+    world.lab.switch_on(first)?;
     let (status, doctor) = (status?, doctor?);
-    let cause = doctor.stdout.contains("etcd has lost its quorum: 1 of its 3 members run");
-    ensure!(doctor.code == 1 && cause, "exit code {}:\n{}\n{}", doctor.code, doctor.stdout, doctor.stderr);
-    let said = status.stderr.contains("etcd has lost its quorum: 1 of its 3 members run");
-    ensure!(status.code == 1 && said, "exit code {}:\n{}\n{}", status.code, status.stdout, status.stderr);
-    is_back(world, &lost[0])?;
+    let said = format!("etcd has lost its quorum: {} of its {} members run", running.len(), all.len());
+    ensure!(
+        doctor.code == 1 && doctor.stdout.contains(&said),
+        "exit code {}:\n{}\n{}",
+        doctor.code,
+        doctor.stdout,
+        doctor.stderr
+    );
+    ensure!(
+        status.code == 1 && status.stderr.contains(&said),
+        "exit code {}:\n{}\n{}",
+        status.code,
+        status.stdout,
+        status.stderr
+    );
+    is_back(world, first)?;
     let status = world.kubezt.run("status", &[])?;
     ensure!(status.stdout.contains("the API answers"), "with one back:\n{}", status.stdout);
-    world.lab.switch_on(&lost[1])?;
-    is_back(world, &lost[1])?;
+    for node in rest {
+        world.lab.switch_on(node)?;
+        is_back(world, node)?;
+    }
     as_wanted(&world.kubezt)
 }
 

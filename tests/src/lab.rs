@@ -16,6 +16,8 @@ pub struct Lab {
     identity: PathBuf,
     /// Its nodes, control plane first.
     pub nodes: Vec<Node>,
+    /// How many of them are of the control plane.
+    control_planes: usize,
 }
 
 /// A node of the lab.
@@ -47,10 +49,12 @@ impl Lab {
         let string = |pointer: &str| file.pointer(pointer).and_then(|value| value.as_str());
         let identity =
             string("/spec/ssh/identityFiles/0").context("the lab's cluster.yaml names no key")?.into();
-        let nodes = file
+        let entries = file
             .pointer("/spec/nodes")
             .and_then(|nodes| nodes.as_array())
-            .context("the lab's cluster.yaml has no nodes")?
+            .context("the lab's cluster.yaml has no nodes")?;
+        let control_planes = entries.iter().filter(|node| node["role"] == "control-plane").count();
+        let nodes = entries
             .iter()
             .filter_map(|node| {
                 Some(Node {
@@ -59,10 +63,15 @@ impl Lab {
                 })
             })
             .collect();
-        Ok(Self { folder, identity, nodes })
+        Ok(Self { folder, identity, nodes, control_planes })
     }
 
-    /// The control-plane node.
+    /// The nodes of the control plane.
+    pub fn control_planes(&self) -> &[Node] {
+        &self.nodes[..self.control_planes]
+    }
+
+    /// The first control-plane node.
     pub fn control_plane(&self) -> &Node {
         &self.nodes[0]
     }

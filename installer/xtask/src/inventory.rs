@@ -215,7 +215,7 @@ labs:
     #[test]
     fn the_committed_inventory_is_sound() {
         let inventory = Inventory::load(&crate::places::checkout()).unwrap();
-        for (name, nodes) in [("demo", 3), ("test", 3), ("bench", 3), ("bench5", 5), ("ha", 5)] {
+        for (name, nodes) in [("demo", 3), ("test", 3), ("bench", 3), ("bench5", 5), ("ha", 5), ("five", 6)] {
             assert_eq!(inventory.lab(name).unwrap().nodes.len(), nodes, "{name}");
         }
         let mixed = inventory.lab("test").unwrap().boxes();

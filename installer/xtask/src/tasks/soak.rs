@@ -2,11 +2,11 @@
 
 use anyhow::{Result, bail};
 
-use super::{build, test};
+use super::test;
 use crate::lab;
 
-/// The tests' own lab.
-const LAB: &str = "test";
+/// The labs, and the stories told on each: what takes long, and what `cargo xtask test` tells of three control-plane nodes, of five.
+const LABS: [(&str, &str); 2] = [("test", "soak"), ("five", "highly-available")];
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -21,6 +21,5 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(obstacle) = lab::packages::obstacle()? {
         bail!("nodes cannot be made here: {obstacle}");
     }
-    build::for_labs(&[LAB])?;
-    test::on_nodes(LAB, "soak", arguments.filter.as_deref(), arguments.keep)
+    test::on_labs(&LABS, arguments.filter.as_deref(), arguments.keep)
 }

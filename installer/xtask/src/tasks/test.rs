@@ -33,13 +33,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if filter.is_none() {
         report::timed("a real registry", real_registry)?;
     }
-    build::for_labs(&LABS.map(|(lab, _)| lab))?;
-    for (lab, stories) in LABS {
-        if filter.is_none_or(|filter| has_story(stories, filter)) {
-            on_nodes(lab, stories, filter, arguments.keep)?;
-        }
+    on_labs(&LABS, filter, arguments.keep)
+}
+
+/// Builds what labs need, and tells on each the stories that belong there, or those among them whose name contains the filter.
+pub fn on_labs(labs: &[(&str, &str)], filter: Option<&str>, keep: bool) -> Result<()> {
+    let names: Vec<_> = labs.iter().map(|(lab, _)| *lab).collect();
+    build::for_labs(&names)?;
+    let has_some = |stories: &str| filter.is_none_or(|filter| has_story(stories, filter));
+    let told: Vec<_> = labs.iter().filter(|(_, stories)| has_some(stories)).collect();
+    if let (true, Some(filter)) = (told.is_empty(), filter) {
+        bail!("no story has `{filter}` in its name");
     }
-    Ok(())
+    told.into_iter().try_for_each(|(lab, stories)| on_nodes(lab, stories, filter, keep))
 }
 
 /// Components out of a registry that others wrote.
@@ -52,7 +58,7 @@ fn real_registry() -> Result<()> {
 }
 
 /// Tells stories on a fresh lab, which is gone afterwards.
-pub fn on_nodes(name: &str, stories: &str, filter: Option<&str>, keep: bool) -> Result<()> {
+fn on_nodes(name: &str, stories: &str, filter: Option<&str>, keep: bool) -> Result<()> {
     let lab = LabArgument { lab: name.to_owned() };
     let tested = report::timed(&format!("fresh lab {name}"), || lab.open()?.fresh())
         // The lab is not open meanwhile: tests may ask for fresh nodes themselves.
