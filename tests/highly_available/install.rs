@@ -82,7 +82,11 @@ pub fn members(world: &World) -> Result<()> {
     for node in control_plane(world) {
         let health = etcdctl(world, node, "endpoint health --cluster 2>&1")?;
         let healthy = health.lines().filter(|line| line.contains("is healthy")).count();
-        ensure!(healthy == control_plane(world).len(), "{} sees {healthy} healthy members:\n{health}", node.name);
+        ensure!(
+            healthy == control_plane(world).len(),
+            "{} sees {healthy} healthy members:\n{health}",
+            node.name
+        );
     }
     Ok(())
 }
