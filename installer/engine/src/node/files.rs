@@ -23,10 +23,14 @@ pub struct Attributes {
     pub ids: (u32, u32),
 }
 
+/// What temporary names begin with: a dot, which kubelet's manifest folder and every `*.conf` reader pass over.
+const TEMPORARY: &str = ".kubezt-";
+
 /// Replaces a file: a temporary one in the same folder, content, owner, mode, to disk, and then the name. Folders that
 /// are missing are made, root's and 0755.
 ///
-/// The temporary name begins with a dot, which kubelet's manifest folder and every `*.conf` reader pass over.
+/// Who replaces files in a folder keeps its lock meanwhile, so a temporary file that is there before is that of somebody who was
+/// killed, and goes.
 ///
 /// # Errors
 /// [`NodeError::File`].
@@ -37,8 +41,9 @@ pub fn replace(
 ) -> Result<(), NodeError> {
     let folder = folder_of(path)?;
     std::fs::create_dir_all(folder).map_err(NodeError::file("create", folder))?;
+    let _kept = kept(folder)?;
     let mut temporary = tempfile::Builder::new()
-        .prefix(".kubezt-")
+        .prefix(TEMPORARY)
         .tempfile_in(folder)
         .map_err(NodeError::file("create a file in", folder))?;
     write(temporary.as_file_mut())?;
@@ -46,6 +51,20 @@ pub fn replace(
     temporary.as_file().sync_all().map_err(NodeError::file("write", path))?;
     temporary.persist(path).map_err(|error| NodeError::file("replace", path)(error.error))?;
     sync_folder(folder)
+}
+
+/// Keeps a folder from everybody else who replaces files there until it is dropped, and clears away what others left half-done.
+fn kept(folder: &Path) -> Result<File, NodeError> {
+    let failed = |doing| NodeError::file(doing, folder);
+    let lock = File::open(folder).map_err(failed("open"))?;
+    lock.lock().map_err(failed("lock"))?;
+    for entry in std::fs::read_dir(folder).map_err(failed("read"))?.filter_map(Result::ok) {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(lock)
 }
 
 /// The same with content from memory.
@@ -167,4 +186,52 @@ pub fn remove(path: &Path) -> Result<bool, NodeError> {
 /// Whether the error says that nothing is there, a file in place of a folder on the way included.
 pub fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours() -> Attributes {
+        let ids = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        Attributes { mode: Mode::new(0o600), ids }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_with_the_next_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubelet.service");
+        for left in [".kubezt-psT8cX", ".kubezt-unit", ".bashrc"] {
+            std::fs::write(folder.path().join(left), "half").unwrap();
+        }
+        std::fs::create_dir(folder.path().join(".kubezt-folder")).unwrap();
+        replace_with(&path, ours(), b"whole").unwrap();
+        assert_eq!(names(folder.path()), [".bashrc", ".kubezt-folder", "kubelet.service"]);
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn two_that_write_into_a_folder_do_not_clear_each_others_files_away() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let folder = folder.path();
+                scope.spawn(move || {
+                    for round in 0..50 {
+                        let path = folder.join(format!("file-{}", (writer + round) % 3));
+                        replace_with(&path, ours(), b"whole").unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(names(folder.path()), ["file-0", "file-1", "file-2"]);
+    }
 }
