@@ -82,6 +82,7 @@ impl Node {
     pub fn read(&self, read: &Read) -> Reading {
         match read {
             Read::File { path, text } => self.file(path, *text),
+            Read::Program { path } => self.file(path, false),
             Read::User { name } => self.users.get(name).map_or(Reading::Missing, |uid| Reading::User(*uid)),
             Read::Sysctl { key } => {
                 self.sysctls.get(key).map_or(Reading::Missing, |value| Reading::Text(value.clone()))

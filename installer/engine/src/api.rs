@@ -25,9 +25,6 @@ use tower::ServiceBuilder;
 /// Who the API server sees as the owner of the fields kubezt applies.
 pub const FIELD_MANAGER: &str = "kubezt";
 
-/// Asks for an object's metadata alone.
-const METADATA: (&str, &str) = ("accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
-
 /// Asks for the metadata of a list's objects alone.
 const METADATA_LIST: (&str, &str) =
     ("accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
@@ -165,7 +162,7 @@ impl ApiClient {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if !headers.iter().any(|(name, _)| *name == METADATA.0) {
+        if !headers.iter().any(|(name, _)| *name == METADATA_LIST.0) {
             request = request.header(http::header::ACCEPT, "application/json");
         }
         let request = request.body(body).map_err(|error| ApiError::Setup(error.to_string()))?;
@@ -272,28 +269,11 @@ impl ApiClient {
     /// # Errors
     /// As [`ApiClient::call`].
     pub async fn apply(&self, object: &Value, dry_run: bool) -> Result<Value, ApiError> {
-        self.apply_with(object, dry_run, &[]).await
-    }
-
-    /// A dry run of [`ApiClient::apply`] that answers with nothing but the object's `metadata`.
-    ///
-    /// # Errors
-    /// As [`ApiClient::call`].
-    pub async fn would_apply(&self, object: &Value) -> Result<Value, ApiError> {
-        self.apply_with(object, true, &[METADATA]).await
-    }
-
-    async fn apply_with(
-        &self,
-        object: &Value,
-        dry_run: bool,
-        headers: &[(&str, &str)],
-    ) -> Result<Value, ApiError> {
         let dry = if dry_run { "&dryRun=All" } else { "" };
         let path = format!("{}?fieldManager={FIELD_MANAGER}&force=true{dry}", object_path(object)?);
         let body = serde_json::to_vec(object).map_err(|error| ApiError::Setup(error.to_string()))?;
         let content = (http::header::CONTENT_TYPE.as_str(), "application/apply-patch+yaml");
-        self.send(Method::PATCH, &path, &[&[content], headers].concat(), body).await
+        self.send(Method::PATCH, &path, &[content], body).await
     }
 
     /// Creates an object.

@@ -13,11 +13,12 @@
 //! | [`failures`] | what failed in a run, a block a node |
 //! | [`doctor`] | looks at a cluster that is not well, and changes nothing |
 //! | [`certificates`], [`credential`] | what is issued, to nodes and to people |
-//! | [`api`], [`manifests`] | the Kubernetes API: calls, applying, drift |
+//! | [`api`], [`manifests`], `applied` | the Kubernetes API: calls, applying, drift |
 //! | [`probes`] | behaviour tried for real |
 //! | [`state`], [`journal`] | what the operator keeps |
 
 pub mod api;
+mod applied;
 pub mod certificates;
 pub mod credential;
 pub mod distribution;

@@ -9,7 +9,8 @@ use kubezt_plan::Due;
 use kubezt_plan::assess::object_name;
 use serde_json::Value;
 
-use crate::api::{ApiClient, ApiError, object_path, text};
+use crate::api::{ApiClient, ApiError, FIELD_MANAGER, object_path, text};
+use crate::applied;
 use crate::gates::WORKLOADS;
 
 /// Objects looked at side by side; they share one HTTP/2 connection.
@@ -19,25 +20,14 @@ const CONCURRENCY: usize = 16;
 /// bound: custom resources are registered by the CNI's own operator, and RBAC is read from a cache.
 const SETTLING: Duration = Duration::from_secs(240);
 
-/// Which of these objects would change if they were applied, found by the server's own dry run.
+/// Which of these objects would change if they were applied: told from the objects themselves where that can be, and by the
+/// server's own dry run otherwise.
 ///
 /// # Errors
 /// The API does not answer.
 pub async fn drift(client: &ApiClient, objects: &[Value]) -> Result<Vec<Due>, ApiError> {
-    let definitions = match objects.iter().any(is_definition) {
-        true => client.list_metadata(DEFINITIONS).await?,
-        false => Vec::new(),
-    };
     let results: Vec<Result<Option<Due>, ApiError>> = futures::stream::iter(objects)
-        .map(|object| {
-            let known = definitions.iter().find(|live| is_definition(object) && same_name(live, object));
-            async move {
-                match known {
-                    Some(live) if definition_stays(client, live, object).await? => Ok(None),
-                    _ => object_drift(client, object).await,
-                }
-            }
-        })
+        .map(|object| object_drift(client, object))
         .buffered(CONCURRENCY)
         .collect()
         .await;
@@ -78,33 +68,12 @@ pub async fn remove(client: &ApiClient, absent: &[Value]) -> Result<(), String> 
     Ok(())
 }
 
-/// Collection of the definitions of custom resources.
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-
-fn is_definition(object: &Value) -> bool {
-    text(object, "/kind") == "CustomResourceDefinition"
-}
-
-fn same_name(one: &Value, other: &Value) -> bool {
-    text(one, "/metadata/name") == text(other, "/metadata/name")
-}
-
-/// Whether an apply would leave a definition as it is, told by its metadata alone. Definitions are the largest objects there
-/// are, and the server counts their generation up with every change of what they say.
-async fn definition_stays(client: &ApiClient, live: &Value, object: &Value) -> Result<bool, ApiError> {
-    let said = |object: &Value| {
-        ["generation", "labels", "annotations"].map(|field| object["metadata"][field].clone())
-    };
-    match client.would_apply(object).await {
-        Ok(wanted) => Ok(said(live) == said(&wanted)),
-        Err(ApiError::Refused { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 async fn object_drift(client: &ApiClient, object: &Value) -> Result<Option<Due>, ApiError> {
     let due = |why: &str| Ok(Some(Due { subject: object_name(object), why: why.to_owned() }));
     let Some(live) = client.read(&object_path(object)?).await? else { return due("missing") };
+    if applied::stays(&live, object, FIELD_MANAGER) {
+        return Ok(None);
+    }
     match client.apply(object, true).await {
         Ok(wanted) => {
             let difference = first_difference(&strip(live), &strip(wanted), "");

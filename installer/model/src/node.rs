@@ -29,6 +29,12 @@ pub enum Read {
         /// Whether the content is wanted (at most 1 MiB, UTF-8).
         text: bool,
     },
+    /// One program: as [`Read::File`], but for a digest that was taken before of the same inode, size and times, which is believed.
+    /// For planning alone; evidence is [`Read::File`].
+    Program {
+        /// Absolute path.
+        path: String,
+    },
     /// Metadata of every file and directory below a directory, itself included.
     Tree {
         /// Absolute path.
@@ -167,7 +173,7 @@ pub enum Read {
 pub enum Reading {
     /// Answer to [`Read::Host`].
     Host(Box<HostReading>),
-    /// Answer to [`Read::File`].
+    /// Answer to [`Read::File`] and [`Read::Program`].
     File(FileReading),
     /// Answer to [`Read::Tree`], sorted by path.
     Tree(Vec<FileReading>),
@@ -408,11 +414,15 @@ impl Facts {
 
     /// The file at this path, whether or not its text was asked for; `None` where it is missing or unknown.
     pub fn file(&self, path: &str) -> Option<&FileReading> {
-        [true, false].into_iter().find_map(|text| {
-            match self.readings.get(&Read::File { path: path.to_owned(), text })? {
-                Reading::File(file) => Some(file),
-                _ => None,
-            }
+        let path = || path.to_owned();
+        let reads = [
+            Read::File { path: path(), text: true },
+            Read::File { path: path(), text: false },
+            Read::Program { path: path() },
+        ];
+        reads.iter().find_map(|read| match self.readings.get(read)? {
+            Reading::File(file) => Some(file),
+            _ => None,
         })
     }
 }

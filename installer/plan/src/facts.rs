@@ -9,7 +9,7 @@ pub fn reads(desired: &DesiredNode) -> Vec<Read> {
     let file = |path: &str, text: bool| Read::File { path: path.to_owned(), text };
     reads.extend(desired.users.iter().map(|user| Read::User { name: user.name.clone() }));
     reads.extend(desired.directories.iter().map(|directory| file(&directory.path, false)));
-    reads.extend(desired.components.iter().map(|component| file(&component.path, false)));
+    reads.extend(desired.components.iter().map(|component| Read::Program { path: component.path.clone() }));
     reads.extend(
         desired
             .files

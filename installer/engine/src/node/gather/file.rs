@@ -94,7 +94,7 @@ pub fn tree(root: &NodeRoot, accounts: &Accounts, name: &str) -> Result<Option<V
     Ok(Some(found))
 }
 
-fn describe(accounts: &Accounts, name: &str, metadata: &Metadata) -> FileReading {
+pub(super) fn describe(accounts: &Accounts, name: &str, metadata: &Metadata) -> FileReading {
     let kind = match metadata.file_type() {
         kind if kind.is_file() => FileKind::File,
         kind if kind.is_dir() => FileKind::Directory,

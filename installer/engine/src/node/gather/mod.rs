@@ -14,6 +14,7 @@ pub mod memory;
 pub mod names;
 pub mod network;
 pub mod process;
+pub mod program;
 pub mod sockets;
 pub mod survey;
 pub mod unit;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use futures::FutureExt as _;
 use futures::future::join_all;
 use kubezt_model::node::{Read, Reading};
+use program::Programs;
 
 use super::accounts::Accounts;
 use super::apply::provisional;
@@ -161,8 +163,8 @@ async fn files(root: &NodeRoot, reads: Vec<Read>) -> BTreeMap<Read, Reading> {
         .iter()
         .any(|read| matches!(read, Read::Process { .. }))
         .then(|| processes::all(root).map_err(|error| error.chain()));
-    let context =
-        std::sync::Arc::new(Context { root: root.clone(), accounts, running, store: BlobStore::of(root) });
+    let (programs, store) = (Programs::load(root, jiff::Timestamp::now()), BlobStore::of(root));
+    let context = std::sync::Arc::new(Context { root: root.clone(), accounts, running, programs, store });
     let mut shares: Vec<Vec<Read>> = vec![Vec::new(); FILE_THREADS];
     for (index, read) in reads.into_iter().enumerate() {
         shares[index % FILE_THREADS].push(read);
@@ -179,13 +181,16 @@ async fn files(root: &NodeRoot, reads: Vec<Read>) -> BTreeMap<Read, Reading> {
                 .collect::<Vec<_>>()
         })
     });
-    join_all(threads).await.into_iter().flatten().flatten().collect()
+    let answers = join_all(threads).await.into_iter().flatten().flatten().collect();
+    context.programs.save(root);
+    answers
 }
 
 struct Context {
     root: NodeRoot,
     accounts: Accounts,
     running: Option<Result<Vec<processes::Process>, String>>,
+    programs: Programs,
     store: BlobStore,
 }
 
@@ -196,6 +201,10 @@ impl Context {
             Read::Host => Ok(Some(Reading::Host(Box::new(host::read(&self.root))))),
             Read::File { path, text } => {
                 file::read(&self.root, &self.accounts, path, *text).map(|file| file.map(Reading::File))
+            }
+            Read::Program { path } => {
+                let found = self.programs.read(&self.root, &self.accounts, path);
+                found.map(|file| file.map(Reading::File))
             }
             Read::Tree { path } => {
                 file::tree(&self.root, &self.accounts, path).map(|tree| tree.map(Reading::Tree))
