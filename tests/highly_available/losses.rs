@@ -39,6 +39,10 @@ pub fn minorities(world: &World) -> Result<()> {
 fn without(world: &World, lost: &[Node]) -> Result<()> {
     let is_lost = |node: &Node| lost.iter().any(|lost| lost.name == node.name);
     let others: Vec<&Node> = world.lab.nodes.iter().filter(|node| !is_lost(node)).collect();
+    // Who is not there yet is lost as well: an API server whose etcd was restarted may not look for it again for two minutes.
+    for node in control_plane(world) {
+        is_back(world, node)?;
+    }
     for node in &others {
         answers(world, node)?;
     }
