@@ -9,25 +9,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kubezt_engine::certificates::{ApplyActions, Authorities, DueCertificates, Issuer};
-use kubezt_engine::distribution::{Carrier, Distribution, Source};
+use kubezt_engine::distribution::Source;
 use kubezt_engine::executor::{Fleet, Sink};
 use kubezt_engine::manifests::is_of;
 use kubezt_engine::nodes::NodeFailure;
 use kubezt_engine::{doctor, failures};
+use kubezt_model::NodeName;
 use kubezt_model::action::{Action, Outcome};
-use kubezt_model::cluster::ConcurrencySpec;
 use kubezt_model::desired::{Desired, DesiredNode};
 use kubezt_model::health::{ApiServerAnswer, ApiServerReading};
 use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::plan::{Gate, Operation, Step, StepId};
-use kubezt_model::{Digest, NodeName};
 use kubezt_pki::RootAuthority;
 use kubezt_plan::assess::object_name;
 use kubezt_plan::doctor::{ApiEvidence, Evidence, NodeCondition, NodeSeen};
 use kubezt_plan::{Assessment, Due};
 use serde_json::Value;
-use tokio::sync::mpsc;
 
+use crate::components::Components;
 use crate::etcd::{self, Etcd};
 use crate::node::Node;
 
@@ -330,14 +329,11 @@ impl World {
     /// A fleet on this world, for one run.
     pub fn fleet(self: &Arc<Self>, facts: &BTreeMap<NodeName, Facts>) -> Arc<SimulatedFleet> {
         let authorities = Authorities::read(self.root.certificate().clone(), &self.desired, facts);
-        let ConcurrencySpec { uploads, relays, .. } = ConcurrencySpec::default();
         Arc::new(SimulatedFleet {
             world: Arc::clone(self),
             authorities,
             begun: Mutex::default(),
-            distribution: Distribution::new(uploads.get().into(), relays.into()),
-            stores: Mutex::default(),
-            transfers: Mutex::default(),
+            components: Components::new(),
         })
     }
 
@@ -409,66 +405,14 @@ pub struct SimulatedFleet {
     authorities: Authorities,
     /// Steps that began, with the actions each did.
     begun: Mutex<Vec<(StepId, usize)>>,
-    distribution: Distribution,
-    /// Blobs that nodes got.
-    stores: Mutex<BTreeMap<NodeName, BTreeSet<Digest>>>,
-    transfers: Mutex<Vec<Transfer>>,
-}
-
-/// A blob on its way to a node.
-#[derive(Debug, Clone)]
-pub struct Transfer {
-    pub blob: Digest,
-    pub source: Source,
-    /// Whether all of it came.
-    pub came: bool,
-}
-
-/// Blobs on their way to one node.
-struct Delivery<'a> {
-    fleet: &'a SimulatedFleet,
-    node: &'a NodeName,
-}
-
-impl Delivery<'_> {
-    async fn come(&self, blob: Digest, source: &Source) -> Result<(), String> {
-        let Self { fleet, node } = *self;
-        // At its beginning, in the middle, and at its end.
-        for _ in 0..3 {
-            if fleet.is_dead(node) {
-                return Err(format!("{node}: the connection was lost"));
-            }
-            if let Source::Node(sender) = source
-                && (fleet.is_dead(sender) || fleet.world.shut.contains(sender))
-            {
-                return Err(format!("{sender}: no answer"));
-            }
-            tokio::task::yield_now().await;
-        }
-        let mut stores = lock(&fleet.stores);
-        if let Source::Node(sender) = source
-            && !stores.get(sender).is_some_and(|store| store.contains(&blob))
-        {
-            return Err(format!("{sender} does not have it"));
-        }
-        stores.entry(node.clone()).or_default().insert(blob);
-        Ok(())
-    }
-}
-
-impl Carrier for Delivery<'_> {
-    async fn carry(&self, blob: Digest, source: &Source, _: &(dyn Fn(u64) + Sync)) -> Result<(), String> {
-        let came = self.come(blob, source).await;
-        let transfer = Transfer { blob, source: source.clone(), came: came.is_ok() };
-        lock(&self.fleet.transfers).push(transfer);
-        came
-    }
+    /// What nodes got.
+    pub components: Components,
 }
 
 /// The actions of one step, counted; a run that dies stops after some.
 struct Hands<'a> {
     world: &'a World,
-    stores: &'a Mutex<BTreeMap<NodeName, BTreeSet<Digest>>>,
+    components: &'a Components,
     left: Mutex<Option<usize>>,
     done: Mutex<usize>,
 }
@@ -500,9 +444,7 @@ impl ApplyActions for Hands<'_> {
         let mut outcomes = Vec::new();
         for action in &actions {
             self.reach()?;
-            if let Some(blob) = blob_of(action)
-                && !lock(self.stores).get(node).is_some_and(|store| store.contains(&blob))
-            {
+            if !self.components.suffice(node, action) {
                 return Err(format!("{node}: {}: there is no such blob", action.describe()));
             }
             let outcome = match self.world.among_members(node, action) {
@@ -555,17 +497,17 @@ impl SimulatedFleet {
         })
     }
 
-    /// Brings the blobs of a step to its node.
-    async fn deliver(&self, node: &NodeName, actions: &[Action]) -> Result<(), String> {
-        let store = lock(&self.stores).get(node).cloned().unwrap_or_default();
-        let blobs = actions.iter().filter_map(blob_of).filter(|blob| !store.contains(blob)).collect();
-        let (sender, _arrived) = mpsc::unbounded_channel();
-        self.distribution.deliver(node, blobs, &Delivery { fleet: self, node }, sender).await
-    }
-
-    /// Blobs that were brought to nodes, or were about to be.
-    pub fn transfers(&self) -> Vec<Transfer> {
-        lock(&self.transfers).clone()
+    /// Why a node gets nothing from there, where it does not.
+    fn obstacle(&self, node: &NodeName, source: &Source) -> Result<(), String> {
+        if self.is_dead(node) {
+            return Err(format!("{node}: the connection was lost"));
+        }
+        match source {
+            Source::Node(sender) if self.is_dead(sender) || self.world.shut.contains(sender) => {
+                Err(format!("{sender}: no answer"))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn act(
@@ -577,7 +519,8 @@ impl SimulatedFleet {
         let node = || step.node.as_ref().ok_or_else(|| "the step names no node".to_owned());
         match &step.operation {
             Operation::Node { actions } => {
-                self.deliver(node()?, actions).await?;
+                let obstacle = |node: &NodeName, source: &Source| self.obstacle(node, source);
+                self.components.deliver(node()?, actions, &obstacle).await?;
                 let outcomes = hands.apply(node()?, actions.clone()).await?;
                 Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Changed { .. })).count())
             }
@@ -631,7 +574,7 @@ impl Fleet for SimulatedFleet {
         }
         let hands = Hands {
             world: &self.world,
-            stores: &self.stores,
+            components: &self.components,
             left: Mutex::new(allowance),
             done: Mutex::default(),
         };
@@ -651,13 +594,6 @@ impl Fleet for SimulatedFleet {
             (read, reading)
         });
         failures::words(&suspects, &readings.collect())
-    }
-}
-
-fn blob_of(action: &Action) -> Option<Digest> {
-    match action {
-        Action::InstallBlob { digest, .. } | Action::ImportImage { digest, .. } => Some(*digest),
-        _ => None,
     }
 }
 

@@ -109,7 +109,7 @@ fn five_hundred_nodes_recover_from_mishaps_in_all_parts_of_a_run() {
 /// How often each blob left the operator, and how transfers from this node ended.
 fn transfers(fleet: &SimulatedFleet, node: &str) -> (BTreeMap<Digest, usize>, Vec<bool>) {
     let (mut left, mut of_node) = (BTreeMap::new(), Vec::new());
-    for transfer in fleet.transfers() {
+    for transfer in fleet.components.transfers() {
         match transfer.source {
             Source::Operator => *left.entry(transfer.blob).or_default() += 1,
             Source::Node(sender) if sender.as_str() == node => of_node.push(transfer.came),

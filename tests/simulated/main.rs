@@ -15,6 +15,7 @@
 mod assembly;
 mod clocks;
 mod cluster;
+mod components;
 mod end_state;
 mod etcd;
 mod failing;
