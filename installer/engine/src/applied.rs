@@ -2,8 +2,8 @@
 //!
 //! The server remembers which fields an applier owns (`managedFields`, KEP-555), down to those that are set as a whole. Where these are
 //! the wanted ones, neither more nor fewer, and each has the wanted value, an apply removes nothing and sets nothing. What this cannot
-//! tell (a quantity that is written another way, a list to which somebody added) the server's own dry run has to; that costs it a
-//! hundred times as much.
+//! tell (a quantity that is written another way, a list to which somebody added) the server's own dry run has to; that costs it far
+//! more than to be read.
 
 use serde_json::{Map, Value};
 

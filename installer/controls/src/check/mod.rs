@@ -265,7 +265,6 @@ pub(crate) fn describe(read: &Read) -> String {
     match read {
         Read::Host => "the host".to_owned(),
         Read::File { path, .. } => format!("file {path}"),
-        Read::Program { path } => format!("program {path}"),
         Read::Tree { path } => format!("directory tree {path}"),
         Read::Process { name } => format!("process {name}"),
         Read::Unit { name } => format!("unit {name}"),

@@ -97,11 +97,6 @@ impl Schedule {
         Self { uploads, relays, ..Self::default() }
     }
 
-    /// Whether nodes send to each other.
-    pub fn relays(&self) -> bool {
-        self.relays > 0
-    }
-
     /// A node has a blob.
     pub fn has(&mut self, node: &NodeName, blob: Digest) {
         let node = self.place(node);

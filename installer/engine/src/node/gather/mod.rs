@@ -1,4 +1,5 @@
-//! Looking at things: a list of reads becomes a list of readings, in the order asked. Looking changes nothing.
+//! Looking at things: a list of reads becomes a list of readings, in the order asked. Looking changes nothing, but
+//! for the digests of programs that are remembered on `/run` ([`program`]).
 //!
 //! What is asked many times is looked up once: one pass over /proc, one `systemctl show`, one list of images.
 

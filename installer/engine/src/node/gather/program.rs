@@ -6,7 +6,7 @@
 //! verification does not ask here and takes every digest anew.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -81,28 +81,22 @@ impl Programs {
         name: &str,
     ) -> Result<Option<FileReading>, NodeError> {
         let path = root.path(name)?;
-        let file = match files::metadata(&path)? {
-            Some(metadata) if metadata.is_file() => {
-                File::open(&path).map_err(NodeError::file("read", &path))?
-            }
-            _ => return file::read(root, accounts, name, false),
-        };
-        let look = || file.metadata().map_err(NodeError::file("look at", &path));
-        let before = look()?;
+        let Some(before) = files::metadata(&path)? else { return Ok(None) };
         let state = State::of(&before);
-        let known = self.before.get(name).filter(|known| known.state == state);
-        let digest = match known {
-            Some(known) => known.digest,
-            None => {
-                let mut content = &file;
-                files::copy(&mut content, &mut std::io::sink()).map_err(NodeError::file("read", &path))?
-            }
-        };
-        let is_settled = state.changed.0 <= self.at.as_second() - SETTLED;
-        if known.is_none() && is_settled && State::of(&look()?) == state {
+        if let Some(known) = self.before.get(name).filter(|known| known.state == state) {
+            return Ok(Some(FileReading {
+                digest: Some(known.digest),
+                ..file::describe(accounts, name, &before)
+            }));
+        }
+        let found = file::read(root, accounts, name, false)?;
+        if let Some(digest) = found.as_ref().and_then(|file| file.digest)
+            && state.changed.0 <= self.at.as_second() - SETTLED
+            && files::metadata(&path)?.is_some_and(|after| State::of(&after) == state)
+        {
             self.now().insert(name.to_owned(), Known { state, digest });
         }
-        Ok(Some(FileReading { digest: Some(digest), ..file::describe(accounts, name, &before) }))
+        Ok(found)
     }
 
     /// Remembers what was taken anew. That it cannot costs time, and nothing else.
@@ -163,7 +157,7 @@ mod tests {
         // The same length and the same time of modification: the time of the change is the kernel's.
         let modified = std::fs::metadata(&file).unwrap().modified().unwrap();
         std::fs::write(&file, "altered").unwrap();
-        File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+        std::fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
         assert_eq!(look(&root, 10).0, altered);
     }
 
