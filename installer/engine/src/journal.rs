@@ -83,7 +83,7 @@ pub struct Copies {
 }
 
 impl Copies {
-    /// Hands lines to `keep` as they come, many at a time.
+    /// Hands the first line to `keep` at once, and what comes after it many lines at a time.
     pub fn start<F, K>(mut lines: UnboundedReceiver<String>, keep: K) -> Self
     where
         K: Fn(String) -> F + Send + 'static,
@@ -92,15 +92,21 @@ impl Copies {
         let end = CancellationToken::new();
         let ended = end.clone();
         let task = tokio::spawn(async move {
-            while !ended.is_cancelled() {
-                tokio::select! { () = ended.cancelled() => {}, () = tokio::time::sleep(TOGETHER) => {} }
-                let mut together = String::new();
+            loop {
+                // The first line goes at once: it says who began the run, which is what an operator's lost machine leaves unsaid.
+                let first = tokio::select! { () = ended.cancelled() => None, line = lines.recv() => line };
+                let last = first.is_none();
+                let mut together = first.unwrap_or_default();
                 while let Ok(line) = lines.try_recv() {
                     together.push_str(&line);
                 }
                 if !together.is_empty() {
                     keep(together).await;
                 }
+                if last {
+                    return;
+                }
+                tokio::select! { () = ended.cancelled() => {}, () = tokio::time::sleep(TOGETHER) => {} }
             }
         });
         Self { end, task }
@@ -160,5 +166,23 @@ mod tests {
         let written = fs::read_to_string(folder.path().join(journal.name())).unwrap();
         assert_eq!(*kept.lock().unwrap(), written);
         assert_eq!(written.lines().count(), 3);
+    }
+    /// The run ends while a copy is on its way: what was written meanwhile is kept too.
+    #[tokio::test]
+    async fn lines_written_during_a_copy_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, lines) = Journal::create(folder.path(), jiff::Timestamp::UNIX_EPOCH).unwrap();
+        let kept = std::sync::Arc::new(Mutex::new(String::new()));
+        let keeping = std::sync::Arc::clone(&kept);
+        let copies = Copies::start(lines, move |lines| {
+            keeping.lock().unwrap().push_str(&lines);
+            tokio::time::sleep(Duration::from_millis(200))
+        });
+        journal.write(&STARTED, jiff::Timestamp::UNIX_EPOCH).unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(kept.lock().unwrap().lines().count(), 1, "the first line goes at once");
+        journal.write(&STARTED, jiff::Timestamp::UNIX_EPOCH).unwrap();
+        copies.finish().await;
+        assert_eq!(kept.lock().unwrap().lines().count(), 2);
     }
 }
