@@ -21,7 +21,7 @@ const INTERRUPTING: [&str; 2] = ["containerd.service", "kubelet.service"];
 /// - a step has a name of its own, and stands after every step that it waits for, so that none wait for each other;
 /// - no file is written after the start of what reads it only then;
 /// - what interrupts a member of the control plane waits until that is back, in the same step: the executor begins no second one
-///   meanwhile;
+///   meanwhile; and until the API server beside a member of etcd with a vote is ready;
 /// - what restarts kubelet, the container runtime or a pod says that it interrupts something;
 /// - nothing is removed that kubezt does not write.
 pub fn lint(desired: &Desired, plan: &Plan) -> Vec<String> {
@@ -35,6 +35,7 @@ pub fn lint(desired: &Desired, plan: &Plan) -> Vec<String> {
     }
     for step in &plan.steps {
         faults.extend(unwatched(step));
+        faults.extend(not_ready_after(plan, step));
         faults.extend(foreign(desired, step));
     }
     faults
@@ -132,6 +133,18 @@ fn unwatched(step: &Step) -> Option<String> {
     } else {
         None
     }
+}
+
+/// An API server that is away for a moment, or whose etcd is, and whose readiness is not waited for. That of a member without a vote
+/// comes later.
+fn not_ready_after(plan: &Plan, step: &Step) -> Option<String> {
+    let away = matches!(step.interrupts, Disruption::EtcdMember | Disruption::ApiServer);
+    let waits = actions(step)
+        .iter()
+        .any(|action| matches!(action, Action::Wait { condition: Condition::ApiServerReady { .. }, .. }));
+    let promotion = step.node.as_ref().map(|node| StepId::on(node, "etcd-promotion"));
+    let joins = plan.steps.iter().any(|other| Some(&other.id) == promotion.as_ref());
+    (away && !waits && !joins).then(|| format!("{} does not wait for the API server to be ready", step.id))
 }
 
 /// What is removed and is not kubezt's.

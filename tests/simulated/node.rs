@@ -358,6 +358,10 @@ impl Node {
                         self.need_unit(KUBELET)?;
                         self.files.get(DATA).ok_or("etcd has no data")?;
                     }
+                    Condition::ApiServerReady { .. } => {
+                        self.need_unit(KUBELET)?;
+                        self.text("/etc/kubernetes/manifests/kube-apiserver.yaml")?;
+                    }
                     other => return Err(format!("nobody simulates {}", other.describe())),
                 }
                 false

@@ -1,6 +1,7 @@
 //! What can be done to a node. A closed list: the executor has no other verbs.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -235,6 +236,11 @@ pub enum Condition {
     },
     /// The member of etcd on this node knows a leader and has applied what the leader has committed.
     EtcdCurrent,
+    /// An API server says that it is ready, or answers and does not say so to this node's balancer, with whose pair it is asked.
+    ApiServerReady {
+        /// Where it listens.
+        address: SocketAddr,
+    },
     /// A process with this executable name runs with exactly the arguments its static-pod manifest names.
     StaticPodCurrent {
         /// Static pod and executable name.
@@ -300,6 +306,7 @@ impl Condition {
             Self::TcpOpen { address } => format!("{address} to accept connections"),
             Self::SocketOpen { path } => format!("{path} to accept connections"),
             Self::EtcdCurrent => "etcd to keep up with its leader".to_owned(),
+            Self::ApiServerReady { address } => format!("the API server at {address} to be ready"),
             Self::StaticPodCurrent { name, .. } => format!("{name} to run as its manifest says"),
         }
     }

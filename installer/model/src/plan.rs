@@ -220,6 +220,7 @@ fn suspect(action: &Action) -> Option<Suspect> {
         Action::FormEtcdMember { .. }
         | Action::PromoteEtcdMember { .. }
         | Action::Wait { condition: Condition::EtcdCurrent, .. } => pod("etcd"),
+        Action::Wait { condition: Condition::ApiServerReady { .. }, .. } => pod("kube-apiserver"),
         _ => None,
     }
 }

@@ -13,6 +13,10 @@ use crate::order::Draft;
 /// How long a static pod may take to run as its manifest says: an image start, plus etcd's first election.
 const STATIC_POD_TIMEOUT_SECONDS: u32 = 180;
 
+/// How long an API server may take to be ready: it may have to start, and asks an etcd that it lost again after pauses that grow to
+/// two minutes (gRPC connection backoff).
+const API_SERVER_TIMEOUT_SECONDS: u32 = 240;
+
 /// Name of etcd's static pod.
 const ETCD: &str = "etcd";
 
@@ -118,6 +122,12 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
             "kube-apiserver" => Disruption::ApiServer,
             _ => Disruption::Controllers,
         });
+    }
+    // Nor is the next API server, whose clients may have gone to this one; a server whose etcd has no vote yet does not serve.
+    let away = matches!(interrupts, Disruption::EtcdMember | Disruption::ApiServer);
+    if away && !context.etcd.joining().any(|node| node == context.name()) {
+        let condition = Condition::ApiServerReady { address: context.api_server() };
+        actions.follow(Action::Wait { condition, timeout_seconds: API_SERVER_TIMEOUT_SECONDS });
     }
     let needs = ["images", "configuration", "etcd-member"].map(|what| context.id(what)).to_vec();
     actions.into_draft(context, "control-plane", "Write static pods", needs, interrupts)

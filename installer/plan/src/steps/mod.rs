@@ -37,6 +37,7 @@ mod units;
 pub use cluster::NODE_OBJECTS;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use kubezt_model::NodeName;
 use kubezt_model::desired::{Desired, DesiredNode};
@@ -56,6 +57,8 @@ pub(crate) struct NodeContext<'a> {
     pub control_plane: &'a [NodeName],
     /// Members of etcd.
     pub etcd: &'a Membership,
+    /// Port of the API servers.
+    pub api_port: u16,
 }
 
 impl NodeContext<'_> {
@@ -75,6 +78,11 @@ impl NodeContext<'_> {
         } else {
             self.facts.file(path)
         }
+    }
+
+    /// Where the API server of this node listens.
+    pub(crate) fn api_server(&self) -> SocketAddr {
+        SocketAddr::new(self.desired.node.address(), self.api_port)
     }
 
     pub(crate) fn id(&self, what: &str) -> StepId {
@@ -108,7 +116,9 @@ pub(crate) fn all(
         .iter()
         .filter_map(|node| {
             let facts = facts.get(&node.node.name)?;
-            Some(NodeContext { desired: node, facts, assessment, control_plane: &control_plane, etcd: &etcd })
+            let (control_plane, etcd) = (control_plane.as_slice(), &etcd);
+            let api_port = desired.cluster.endpoint.port;
+            Some(NodeContext { desired: node, facts, assessment, control_plane, etcd, api_port })
         })
         .collect();
     let node_steps: [fn(&NodeContext<'_>) -> Draft; 14] = [

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use kubezt_model::action::Condition;
+use kubezt_model::health::ApiServerAnswer;
 use kubezt_model::node::ProcessReading;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Applied;
-use crate::node::{NodeError, NodeRoot, files, processes};
+use crate::node::{NodeError, NodeRoot, files, processes, serve};
 
 /// Between two looks; short, because every wait is on the way of an install.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -92,6 +93,12 @@ async fn look(
             })
         }
         Condition::EtcdCurrent => super::etcd::look(root).await,
+        Condition::ApiServerReady { address } => Ok(match serve::ask_server(root, *address).await? {
+            Some(ApiServerAnswer::Ready | ApiServerAnswer::Refused(_)) => Ok(()),
+            Some(ApiServerAnswer::Failing(checks)) => Err(format!("{} fails", checks.join(", "))),
+            Some(ApiServerAnswer::Silent(why)) => Err(why),
+            None => Err("the node's balancer has not been told how to ask".to_owned()),
+        }),
         Condition::StaticPodCurrent { name, manifest } => static_pod(root, name, manifest, before),
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
-use kubezt_model::health::ApiServerReading;
+use kubezt_model::health::{ApiServerAnswer, ApiServerReading};
 use serde::{Deserialize, Serialize};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -96,6 +96,25 @@ pub async fn run(path: &Path) -> Result<(), NodeError> {
 /// # Errors
 /// As [`Configuration::load`].
 pub async fn ask_servers(root: &NodeRoot) -> Result<Option<Vec<ApiServerReading>>, NodeError> {
+    let Some((servers, health)) = told(root)? else { return Ok(None) };
+    let asked = servers.into_iter().map(|address| {
+        let health = &health;
+        async move { ApiServerReading { address, answer: health::checks(address, health).await } }
+    });
+    Ok(Some(join_all(asked).await))
+}
+
+/// Asks one server with the pair of this node's balancer; `None` where the node has no balancer.
+///
+/// # Errors
+/// As [`Configuration::load`].
+pub async fn ask_server(root: &NodeRoot, address: SocketAddr) -> Result<Option<ApiServerAnswer>, NodeError> {
+    let Some((_, health)) = told(root)? else { return Ok(None) };
+    Ok(Some(health::checks(address, &health).await))
+}
+
+/// The servers this node's balancer knows, and what it shows them.
+fn told(root: &NodeRoot) -> Result<Option<(Vec<SocketAddr>, Health)>, NodeError> {
     let path = root.known(CONFIGURATION);
     if !path.exists() {
         return Ok(None);
@@ -106,11 +125,7 @@ pub async fn ask_servers(root: &NodeRoot) -> Result<Option<Vec<ApiServerReading>
         certificate: root.path(&health.certificate.to_string_lossy())?,
         key: root.path(&health.key.to_string_lossy())?,
     };
-    let asked = servers.into_iter().map(|address| {
-        let health = &health;
-        async move { ApiServerReading { address, answer: health::checks(address, health).await } }
-    });
-    Ok(Some(join_all(asked).await))
+    Ok(Some((servers, health)))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
