@@ -30,12 +30,19 @@ const ARCHITECTURE: Architecture =
 /// Where the node service's program goes.
 const PROGRAM_PATH: &str = "/usr/local/bin/kubezt";
 
-/// The desired state, and where the content of every blob it names is.
+/// The desired state of the nodes, and where the content of every blob it names is.
 pub struct Assembled {
-    /// What is wanted.
+    /// What is wanted; what is in the API comes later.
     pub desired: Desired,
     /// Content on this machine.
     pub blobs: BTreeMap<Digest, BlobSource>,
+}
+
+impl From<Desired> for Assembled {
+    /// For whoever only looks: no node is handed anything.
+    fn from(desired: Desired) -> Self {
+        Self { desired, blobs: BTreeMap::new() }
+    }
 }
 
 /// Reference of the image the probe pods run.
@@ -48,11 +55,9 @@ pub async fn assemble(
     context: &Context,
     encryption_key: &SecretText,
     program: &NodeProgram,
-    manifests: Vec<ManifestSet>,
     printer: Printer,
 ) -> Result<Assembled, Failure> {
     let mut desired = rendered(context, encryption_key)?;
-    desired.manifests = manifests;
     let prepared = components(&context.origin, &[], Extent::Everything, printer).await?;
     let probe = kubezt_artifacts::program_image(
         &cache()?,

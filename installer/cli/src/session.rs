@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use kubezt_engine::certificates::{Authorities, assess};
 use kubezt_engine::fleet::{FleetParts, RemoteFleet};
-use kubezt_engine::link::{BlobSource, NodeProgram};
+use kubezt_engine::link::NodeProgram;
 use kubezt_engine::nodes::{NodeFailure, Nodes};
 use kubezt_engine::{gates, manifests};
-use kubezt_model::desired::Desired;
+use kubezt_model::NodeName;
+use kubezt_model::desired::{Desired, ManifestSet};
 use kubezt_model::node::Facts;
-use kubezt_model::{Digest, NodeName};
 use kubezt_pki::RootAuthority;
 use kubezt_plan::Assessment;
 
-use crate::assemble;
+use crate::assemble::{self, Assembled};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::reach::Reach;
@@ -47,13 +47,25 @@ pub fn connect(
 }
 
 impl Session {
-    /// Looks at the cluster: one message a node, and a dry run of every object where the API answers.
+    /// Looks at the nodes, for whoever changes nothing and wants nothing of the API: one message a node.
+    pub async fn look(
+        context: &Context,
+        nodes: Nodes,
+        failures: Vec<NodeFailure>,
+        desired: Desired,
+    ) -> Result<Self, Failure> {
+        let manifests = std::future::ready(Ok(Vec::new()));
+        Self::open(context, nodes, failures, desired.into(), manifests, None).await
+    }
+
+    /// Looks at the cluster: one message a node, and a dry run of every object where the API answers. Objects are not needed before
+    /// all nodes have answered.
     pub async fn open(
         context: &Context,
         nodes: Nodes,
         mut failures: Vec<NodeFailure>,
-        desired: Desired,
-        blobs: BTreeMap<Digest, BlobSource>,
+        Assembled { mut desired, blobs }: Assembled,
+        manifests: impl Future<Output = Result<Vec<ManifestSet>, Failure>>,
         root: Option<RootAuthority>,
     ) -> Result<Self, Failure> {
         let now = jiff::Timestamp::now();
@@ -62,7 +74,8 @@ impl Session {
             .iter()
             .map(|node| (node.node.name.clone(), kubezt_plan::facts::reads(node)))
             .collect();
-        let (facts, lost) = nodes.gather(reads, now).await;
+        let ((facts, lost), manifests) = tokio::join!(nodes.gather(reads, now), manifests);
+        desired.manifests = manifests?;
         failures.extend(lost);
         if facts.is_empty() {
             let why: Vec<String> = failures.iter().map(ToString::to_string).collect();

@@ -82,8 +82,7 @@ async fn list(context: &Context, printer: Printer) -> Result<(), Failure> {
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let desired = assemble::outline(context)?;
     let (nodes, failures) = connect(Reach::of(context, printer)?, program).await;
-    let session =
-        Session::open(context, nodes, failures, desired, std::collections::BTreeMap::new(), None).await?;
+    let session = Session::look(context, nodes, failures, desired).await?;
     printer
         .line(&format!("{:<16} {:<52} {:<28} {:<28} RENEWED", "NODE", "CERTIFICATE", "SUBJECT", "EXPIRES"));
     let now = jiff::Timestamp::now();

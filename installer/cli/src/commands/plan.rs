@@ -128,15 +128,14 @@ pub async fn look(
         };
         Ok((nodes, failures, seen))
     }));
-    let (secrets, manifests) = tokio::try_join!(
-        secrets(context, ready.passphrase, asked.purpose),
-        assemble::manifests(context, printer)
-    )?;
-    let assembled = assemble(context, &secrets.encryption_key, &program, manifests, printer).await?;
+    let charts = Arc::clone(context);
+    let manifests =
+        AbortOnDropHandle::new(tokio::spawn(async move { assemble::manifests(&charts, printer).await }));
+    let manifests = async { manifests.await.map_err(Failure::environment)? };
+    let secrets = secrets(context, ready.passphrase, asked.purpose).await?;
+    let assembled = assemble(context, &secrets.encryption_key, &program, printer).await?;
     let (nodes, failures, seen) = connecting.await.map_err(Failure::environment)??;
-    let session =
-        Session::open(context, nodes, failures, assembled.desired, assembled.blobs, Some(secrets.root))
-            .await?;
+    let session = Session::open(context, nodes, failures, assembled, manifests, Some(secrets.root)).await?;
     if let Some(why) = kubezt_plan::members::refusal(&session.desired, &session.facts) {
         return Err(Failure::usage(why)
             .hint("nothing was changed; make a cluster of its own, or keep the roles as they are"));

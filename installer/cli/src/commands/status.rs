@@ -22,7 +22,7 @@ pub async fn run(arguments: StatusArgs, printer: Printer) -> Result<(), Failure>
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let desired = assemble::outline(&context)?;
     let (nodes, failures) = connect(Reach::of(&context, printer)?, program).await;
-    let session = Session::open(&context, nodes, failures, desired, BTreeMap::new(), None).await?;
+    let session = Session::look(&context, nodes, failures, desired).await?;
     let registered = registered(&session).await;
     let rows: Vec<Value> = session
         .desired

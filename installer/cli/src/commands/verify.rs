@@ -61,7 +61,7 @@ pub async fn run(arguments: VerifyArgs, printer: Printer) -> Result<(), Failure>
     let program = Arc::new(NodeProgram::this().map_err(Failure::environment)?);
     let desired = assemble::outline(&context)?;
     let (nodes, failures) = connect(Reach::of(&context, printer)?, program).await;
-    let session = Session::open(&context, nodes, failures, desired, BTreeMap::new(), None).await?;
+    let session = Session::look(&context, nodes, failures, desired).await?;
     let probes =
         async { if arguments.no_probes { None } else { Some(probing::run(&context, &session.fleet).await) } };
     let judged = judge_and_report(&context, &session.fleet, &reports, probes, arguments.all, printer).await;
