@@ -16,6 +16,9 @@ const ETCD_DATA: &str = "/var/lib/etcd";
 /// Units whose restart stops pods, or their kubelet, for a moment.
 const INTERRUPTING: [&str; 2] = ["containerd.service", "kubelet.service"];
 
+/// Static pods without which a node's API server does not answer.
+const SERVING: [&str; 2] = ["etcd", "kube-apiserver"];
+
 /// What is wrong with a plan of this cluster; nothing where all of it holds:
 ///
 /// - a step has a name of its own, and stands after every step that it waits for, so that none wait for each other;
@@ -138,7 +141,13 @@ fn unwatched(step: &Step) -> Option<String> {
 /// An API server that is away for a moment, or whose etcd is, and whose readiness is not waited for. That of a member without a vote
 /// comes later.
 fn not_ready_after(plan: &Plan, step: &Step) -> Option<String> {
-    let away = matches!(step.interrupts, Disruption::EtcdMember | Disruption::ApiServer);
+    let away = actions(step).iter().any(|action| match action {
+        Action::RestartStaticPod { name, .. }
+        | Action::Wait { condition: Condition::StaticPodCurrent { name, .. }, .. } => {
+            SERVING.contains(&name.as_str())
+        }
+        _ => false,
+    });
     let waits = actions(step)
         .iter()
         .any(|action| matches!(action, Action::Wait { condition: Condition::ApiServerReady { .. }, .. }));

@@ -1,4 +1,5 @@
-//! Runs a plan: every step whose needs are met, all at once, one disruption of a kind and some joins at a time.
+//! Runs a plan: every step whose needs are met, all at once, one disruption of a kind and some joins at a time. The control plane is
+//! one kind.
 //!
 //! The executor decides nothing. A failed step stops the steps that need it and no others, with one exception: after a
 //! component of the control plane did not come back, none is interrupted on another node, which might be one too many. A
@@ -156,6 +157,8 @@ enum Progress {
 enum Turn {
     Free,
     Joins,
+    /// Members of the control plane go one at a time, whichever they are: a step that is said to interrupt one may restart others too.
+    ControlPlane,
     Interrupts(Disruption),
 }
 
@@ -164,6 +167,7 @@ impl Turn {
         match step.interrupts {
             Disruption::None if step.joins() => Self::Joins,
             Disruption::None => Self::Free,
+            disruption if disruption.is_of_control_plane() => Self::ControlPlane,
             disruption => Self::Interrupts(disruption),
         }
     }
@@ -228,7 +232,7 @@ impl<'a> State<'a> {
             let at_once = match turn {
                 Turn::Free => usize::MAX,
                 Turn::Joins => self.joins,
-                Turn::Interrupts(_) => 1,
+                Turn::ControlPlane | Turn::Interrupts(_) => 1,
             };
             while *running < at_once
                 && let Some(index) = ready.pop_first()
@@ -375,8 +379,10 @@ mod tests {
 
         async fn perform(&self, step: &Step, _: &BTreeSet<NodeName>, _: &Sink) -> Result<usize, String> {
             if step.interrupts != Disruption::None {
-                let first = self.running.lock().unwrap().insert(step.interrupts);
-                assert!(first, "two disruptions of a kind at once");
+                let mut running = self.running.lock().unwrap();
+                let of_control_plane = |disruption: &Disruption| disruption.is_of_control_plane();
+                let alone = !(of_control_plane(&step.interrupts) && running.iter().any(of_control_plane));
+                assert!(running.insert(step.interrupts) && alone, "two disruptions of a kind at once");
             }
             if step.joins() {
                 let mut joining = self.joining.lock().unwrap();
@@ -469,7 +475,7 @@ mod tests {
             ]
         };
         let (outcome, order) = run_steps(steps(), Some("cluster/a")).await;
-        assert_eq!(outcome.skipped, [(StepId::cluster("b"), None)]);
+        assert_eq!(outcome.skipped, ["b", "c"].map(|step| (StepId::cluster(step), None)));
         assert!(order.contains(&"cluster/e".to_owned()), "{order:?}");
         let (outcome, _) = run_steps(steps(), Some("cluster/d")).await;
         assert_eq!(outcome.skipped, []);

@@ -20,6 +20,9 @@ const API_SERVER_TIMEOUT_SECONDS: u32 = 240;
 /// Name of etcd's static pod.
 const ETCD: &str = "etcd";
 
+/// Name of the API server's.
+const API_SERVER: &str = "kube-apiserver";
+
 /// Plans every file of the node whose consequence is chosen by `chosen`; answers whether one of them changes.
 pub(super) fn put_files(
     context: &NodeContext<'_>,
@@ -90,6 +93,7 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
     let kubelet_runs = super::units::is_active(context, super::kubelet::KUBELET);
     let mut interrupts = Disruption::None;
+    let mut away = false;
     for (file, pod) in context.desired.static_pods() {
         // A manifest of the same content starts nothing, so after another mode or owner there is nothing to wait for.
         let replaces = context.file(&file.path).and_then(|seen| seen.digest) != Some(file.digest());
@@ -112,6 +116,8 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
         } else {
             continue;
         }
+        // An API server whose etcd restarts is as little there as one that restarts itself.
+        away |= [ETCD, API_SERVER].contains(&pod);
         if pod == ETCD {
             // The next member is not restarted before this one is back.
             let condition = Condition::EtcdCurrent;
@@ -119,12 +125,11 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
         }
         interrupts = interrupts.max(match pod {
             ETCD => Disruption::EtcdMember,
-            "kube-apiserver" => Disruption::ApiServer,
+            API_SERVER => Disruption::ApiServer,
             _ => Disruption::Controllers,
         });
     }
     // Nor is the next API server, whose clients may have gone to this one; a server whose etcd has no vote yet does not serve.
-    let away = matches!(interrupts, Disruption::EtcdMember | Disruption::ApiServer);
     if away && !context.etcd.joining().any(|node| node == context.name()) {
         let condition = Condition::ApiServerReady { address: context.api_server() };
         actions.follow(Action::Wait { condition, timeout_seconds: API_SERVER_TIMEOUT_SECONDS });
