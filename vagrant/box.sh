@@ -24,7 +24,7 @@ root=$output/rootfs
 
 packages=(
   systemd systemd-sysv dbus                    # an init that the installer can manage
-  openssh-server sudo                          # how the installer gets in
+  openssh-server sudo doas                     # how the installer gets in
   iproute2 iptables nftables ipset conntrack ethtool socat kmod   # what kubelet and the network plug-in call
   procps ca-certificates auditd libseccomp2    # sysctl, trust, audit rules, the container runtime's filter
 )

@@ -3,7 +3,6 @@
 //! Every node runs a second SSH server of the story's own, with an account of the story's own, and both are gone afterwards.
 //! OpenSSH's client reads the same files as kubezt and has to decide the same.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -201,10 +200,6 @@ pub fn becoming_root(world: &World) -> Result<()> {
 
         let left = world.lab.shell(node, "ps -eo args; cat /var/log/auth.log 2>/dev/null || true")?;
         ensure!(!left.contains(PASSWORD), "the password is in a command line or a log");
-        if world.lab.shell(node, "command -v doas || true")?.trim().is_empty() {
-            let _ = writeln!(std::io::stderr(), "doas is not on the nodes: not tried");
-            return Ok(());
-        }
         for (rule, name) in [("permit nopass", "doas"), ("permit", "doas with a password")] {
             world
                 .lab
