@@ -9,6 +9,7 @@ use crate::World;
 /// Secret that was stored under the first one stays readable.
 pub fn switching(world: &World) -> Result<()> {
     const SECRET: &str = "--namespace kube-system kubezt-test-switching";
+    world.kubezt.succeed("install", &["--profile", "baseline", "--no-verify"])?;
     // Leaves of the story before live for twenty minutes and would become due between an install and the plan after it.
     world.kubezt.succeed("certs", &["renew"])?;
     world.kubeconfig()?;
