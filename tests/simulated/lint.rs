@@ -148,12 +148,14 @@ fn not_ready_after(plan: &Plan, step: &Step) -> Option<String> {
         }
         _ => false,
     });
-    let waits = actions(step)
-        .iter()
-        .any(|action| matches!(action, Action::Wait { condition: Condition::ApiServerReady { .. }, .. }));
+    let waits = actions(step).iter().any(waits_for_api_server);
     let promotion = step.node.as_ref().map(|node| StepId::on(node, "etcd-promotion"));
     let joins = plan.steps.iter().any(|other| Some(&other.id) == promotion.as_ref());
     (away && !waits && !joins).then(|| format!("{} does not wait for the API server to be ready", step.id))
+}
+
+fn waits_for_api_server(action: &Action) -> bool {
+    matches!(action, Action::Wait { condition: Condition::ApiServerReady { .. }, .. })
 }
 
 /// What is removed and is not kubezt's.
@@ -215,6 +217,10 @@ fn the_linter_finds_what_it_looks_for() {
         ("two steps are named", of_first(&|plan| plan.steps.push(plan.steps[0].clone()))),
         ("after the start of what reads it", of_first(&|plan| each(plan, &|actions| actions.reverse()))),
         ("does not wait for it", of_change(&|plan| each(plan, &|actions| actions.retain(waits)))),
+        (
+            "does not wait for the API server",
+            of_change(&|plan| each(plan, &|actions| actions.retain(|action| !waits_for_api_server(action)))),
+        ),
         ("which is not kubezt's", of_change(&|plan| each(plan, &|actions| actions.push(alien())))),
         (
             "is said to interrupt nothing",

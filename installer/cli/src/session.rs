@@ -47,7 +47,7 @@ pub fn connect(
 }
 
 impl Session {
-    /// Looks at the nodes, for whoever changes nothing and wants nothing of the API: one message a node.
+    /// As [`Session::open`], for whoever changes nothing and compares no objects.
     pub async fn look(
         context: &Context,
         nodes: Nodes,

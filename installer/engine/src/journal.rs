@@ -132,6 +132,8 @@ pub fn parse(text: &str) -> serde_json::Result<Vec<Entry>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const STARTED: Event = Event::RunStarted { steps: 3, operator: String::new() };
@@ -148,16 +150,22 @@ mod tests {
         assert_eq!(entries[0].event, STARTED);
     }
 
+    /// A journal in a folder, and copies of its lines, each of which takes this long.
+    fn copied(folder: &Path, pause: Duration) -> (Journal, Copies, Arc<Mutex<String>>) {
+        let (journal, lines) = Journal::create(folder, jiff::Timestamp::UNIX_EPOCH).unwrap();
+        let kept = Arc::new(Mutex::new(String::new()));
+        let keeping = Arc::clone(&kept);
+        let copies = Copies::start(lines, move |lines| {
+            keeping.lock().unwrap().push_str(&lines);
+            tokio::time::sleep(pause)
+        });
+        (journal, copies, kept)
+    }
+
     #[tokio::test]
     async fn copies_hold_what_the_journal_holds() {
         let folder = tempfile::tempdir().unwrap();
-        let (journal, lines) = Journal::create(folder.path(), jiff::Timestamp::UNIX_EPOCH).unwrap();
-        let kept = std::sync::Arc::new(Mutex::new(String::new()));
-        let keeping = std::sync::Arc::clone(&kept);
-        let copies = Copies::start(lines, move |lines| {
-            keeping.lock().unwrap().push_str(&lines);
-            std::future::ready(())
-        });
+        let (journal, copies, kept) = copied(folder.path(), Duration::ZERO);
         for _ in 0..3 {
             journal.write(&STARTED, jiff::Timestamp::UNIX_EPOCH).unwrap();
             tokio::task::yield_now().await;
@@ -167,17 +175,12 @@ mod tests {
         assert_eq!(*kept.lock().unwrap(), written);
         assert_eq!(written.lines().count(), 3);
     }
+
     /// The run ends while a copy is on its way: what was written meanwhile is kept too.
     #[tokio::test]
     async fn lines_written_during_a_copy_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let (journal, lines) = Journal::create(folder.path(), jiff::Timestamp::UNIX_EPOCH).unwrap();
-        let kept = std::sync::Arc::new(Mutex::new(String::new()));
-        let keeping = std::sync::Arc::clone(&kept);
-        let copies = Copies::start(lines, move |lines| {
-            keeping.lock().unwrap().push_str(&lines);
-            tokio::time::sleep(Duration::from_millis(200))
-        });
+        let (journal, copies, kept) = copied(folder.path(), Duration::from_millis(200));
         journal.write(&STARTED, jiff::Timestamp::UNIX_EPOCH).unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(kept.lock().unwrap().lines().count(), 1, "the first line goes at once");

@@ -106,3 +106,14 @@ pub enum ApiServerAnswer {
     /// It did not answer: why.
     Silent(String),
 }
+
+impl fmt::Display for ApiServerAnswer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => formatter.write_str("is ready"),
+            Self::Failing(checks) => write!(formatter, "is not ready: {} fails", checks.join(", ")),
+            Self::Refused(status) => write!(formatter, "answers with status {status}"),
+            Self::Silent(why) => write!(formatter, "does not answer: {why}"),
+        }
+    }
+}

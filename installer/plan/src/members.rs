@@ -128,6 +128,11 @@ impl Membership {
         self.wanted.iter().filter(|member| self.stays(member)).map(|member| &member.node)
     }
 
+    /// Whether a node has no vote yet in an etcd that runs.
+    pub(crate) fn joins(&self, node: &NodeName) -> bool {
+        self.joining().any(|one| one == node)
+    }
+
     /// Nodes that have no vote yet in an etcd that runs, in the order of the inventory. They get theirs one after the other.
     pub(crate) fn joining(&self) -> impl Iterator<Item = &NodeName> {
         let joins = |member: &&Member| {

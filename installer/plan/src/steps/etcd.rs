@@ -65,8 +65,9 @@ pub(super) fn member(context: &NodeContext<'_>) -> Draft {
 /// Gives a member that joined its vote, once it has caught up. Until then its API server does not serve.
 pub(super) fn promotion(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
-    let joins = context.etcd.joining().any(|node| node == context.name());
-    if let Some(member) = context.etcd.member(context.name()).filter(|_| joins) {
+    if let Some(member) = context.etcd.member(context.name())
+        && context.etcd.joins(context.name())
+    {
         let action = Action::PromoteEtcdMember {
             peer_url: member.peer_url.clone(),
             endpoints: context.etcd.voters_beside(context.name()),

@@ -130,7 +130,7 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
         });
     }
     // Nor is the next API server, whose clients may have gone to this one; a server whose etcd has no vote yet does not serve.
-    if away && !context.etcd.joining().any(|node| node == context.name()) {
+    if away && !context.etcd.joins(context.name()) {
         let condition = Condition::ApiServerReady { address: context.api_server() };
         actions.follow(Action::Wait { condition, timeout_seconds: API_SERVER_TIMEOUT_SECONDS });
     }

@@ -295,6 +295,12 @@ fn waiting_ends_when_it_holds_and_says_what_was_there_instead() {
     node.refused(wait(closed), "refused");
     let socket = Condition::SocketOpen { path: "/run/containerd/containerd.sock".to_owned() };
     node.refused(wait(socket), "at the end: No such file");
+    let server = wait(Condition::ApiServerReady { address: deaf.local_addr().unwrap() });
+    node.refused(server.clone(), "the node's balancer has not been told how to ask");
+    let told = r#"{"listen": "127.0.0.1:7443", "servers": ["127.0.0.1:6443"],
+        "health": {"authority": "/root.crt", "certificate": "/balancer.crt", "key": "/balancer.key"}}"#;
+    node.write("/etc/kubezt/node.json", told, 0o644);
+    node.refused(server, "at the end: it does not answer: the balancer's own pair cannot be read");
 
     node.write("/m.yaml", "spec: {containers: [{name: etcd, command: [etcd, --a]}]}\n", 0o600);
     let pod =

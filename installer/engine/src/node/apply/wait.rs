@@ -95,8 +95,7 @@ async fn look(
         Condition::EtcdCurrent => super::etcd::look(root).await,
         Condition::ApiServerReady { address } => Ok(match serve::ask_server(root, *address).await? {
             Some(ApiServerAnswer::Ready | ApiServerAnswer::Refused(_)) => Ok(()),
-            Some(ApiServerAnswer::Failing(checks)) => Err(format!("{} fails", checks.join(", "))),
-            Some(ApiServerAnswer::Silent(why)) => Err(why),
+            Some(answer) => Err(format!("it {answer}")),
             None => Err("the node's balancer has not been told how to ask".to_owned()),
         }),
         Condition::StaticPodCurrent { name, manifest } => static_pod(root, name, manifest, before),

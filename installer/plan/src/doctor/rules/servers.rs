@@ -29,14 +29,8 @@ fn is_ready(answers: &[(&NodeName, &ApiServerAnswer)]) -> bool {
 
 /// What a server says that is not ready: what it told somebody rather than that it told nobody.
 fn told(answers: &[(&NodeName, &ApiServerAnswer)]) -> String {
-    let text = |answer: &ApiServerAnswer| match answer {
-        ApiServerAnswer::Ready => "is ready".to_owned(),
-        ApiServerAnswer::Failing(checks) => format!("is not ready: {} fails", checks.join(", ")),
-        ApiServerAnswer::Refused(status) => format!("answers with status {status}"),
-        ApiServerAnswer::Silent(why) => format!("does not answer: {why}"),
-    };
     let heard = answers.iter().find(|(_, answer)| !matches!(answer, ApiServerAnswer::Silent(_)));
-    heard.or(answers.first()).map(|(_, answer)| text(answer)).unwrap_or_default()
+    heard.or(answers.first()).map(|(_, answer)| answer.to_string()).unwrap_or_default()
 }
 
 pub(super) fn lost(scene: &Scene<'_>) -> Vec<Sign> {
