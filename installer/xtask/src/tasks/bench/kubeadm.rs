@@ -1,18 +1,31 @@
-//! kubeadm's side: `init`, all `join`s at once, and the Cilium that kubezt installs, on nodes with the same artifacts.
+//! kubeadm's side: `init`, all `join`s at once, and the Cilium that kubezt installs, on nodes with the same artifacts; hardened likewise,
+//! and then verified by kube-bench, on all nodes at once.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `hardening` | arguments and files of the components |
+//! | `kube_bench` | the verification |
 //!
 //! Where there are several control-plane nodes, what reaches the API is a name, as kubeadm wants it: every node knows it from its hosts
 //! file, and it leads to the first one. A load balancer, which kubeadm leaves to the site, would be more work.
 
+mod hardening;
+mod kube_bench;
+
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_yaml::{Mapping, Value};
+use base64::Engine;
+use serde_yaml::Value;
 
-use super::artifacts::Artifact;
+use self::hardening::mapping;
+
+use super::artifacts::{self, Artifact};
 use super::{Bench, node};
-use crate::command::quiet;
+use crate::command::{program, quiet};
 use crate::inventory::Node;
 use crate::report;
 
@@ -23,6 +36,12 @@ const MANIFESTS: &str = "/root/manifests";
 
 /// Name of the API where there are several servers (`controlPlaneEndpoint`).
 const ENDPOINT: &str = "kubeadm-api";
+
+/// Version of kubeadm's configuration.
+const API: &str = "kubeadm.k8s.io/v1beta4";
+
+/// Kernel parameters that kubezt renders.
+const SYSCTLS: &str = "/etc/sysctl.d/90-kubezt.conf";
 
 /// kubezt's defaults, so that its manifests fit.
 const POD_SUBNET: &str = "10.244.0.0/16";
@@ -45,18 +64,37 @@ RestartSec=1
 WantedBy=multi-user.target
 ";
 
-/// Brings a cluster up. Returns the wall time in seconds from the start of `kubeadm init` until all nodes are Ready and Cilium's agents and
-/// operator and CoreDNS are available, which is what kubezt waits for too. That a pod reaches a pod is not waited for, which
-/// kubezt does.
+/// What was measured, in seconds since the start of `kubeadm init`.
+#[derive(Debug, Clone, Copy)]
+pub struct Kubeadm {
+    /// Until all nodes are Ready and Cilium's agents and operator and CoreDNS are available, which is what kubezt waits for before it
+    /// verifies. That a pod reaches a pod is not waited for, which kubezt does.
+    pub ready: f64,
+    /// Until kube-bench has ended everywhere.
+    pub verified: f64,
+}
+
+/// What only this side needs on its nodes.
 ///
 /// # Errors
-/// A command fails.
-pub fn measure(bench: &Bench, components: &[Artifact], yardstick: &[Artifact]) -> Result<f64> {
+/// A component cannot be obtained.
+pub fn yardstick(bench: &Bench) -> Result<Vec<Artifact>> {
+    let kubeadm = artifacts::of_component(bench, "kubeadm")?;
+    Ok([kubeadm, artifacts::of_component(bench, kube_bench::COMPONENT)?].concat())
+}
+
+/// Brings a cluster up and verifies it.
+///
+/// # Errors
+/// A command fails. What kube-bench finds is none.
+pub fn measure(bench: &Bench, components: &[Artifact], yardstick: &[Artifact]) -> Result<Kubeadm> {
     let side = Side::new(bench)?;
     report::timed("nodes ready for kubeadm", || side.prepare(components, yardstick))?;
     let started = Instant::now();
     report::timed("kubeadm init, join, Cilium", || side.bring_up())?;
-    Ok(started.elapsed().as_secs_f64())
+    let ready = started.elapsed().as_secs_f64();
+    report::timed("kube-bench", || side.verify())?;
+    Ok(Kubeadm { ready, verified: started.elapsed().as_secs_f64() })
 }
 
 struct Side<'a> {
@@ -125,19 +163,31 @@ impl<'a> Side<'a> {
                     &format!("{hosts}{} {ENDPOINT}\n", self.first.address),
                 )?;
             }
-            self.on(name, &["sysctl", "--write", "net.ipv4.ip_forward=1"])?;
+            node::write(name, SYSCTLS, 0o644, &self.rendered_file(name, SYSCTLS)?)?;
+            self.on(name, &["sysctl", "--load", SYSCTLS])?;
             self.on(name, &["systemctl", "daemon-reload"])?;
             self.on(name, &["systemctl", "enable", "--now", "containerd"])?;
             self.on(name, &["systemctl", "enable", "kubelet"])?;
+        }
+        let encryption = hardening::encryption(&new_key()?);
+        for node in self.bench.lab.nodes.iter().filter(|node| !is_worker(node)) {
+            node::write(&node.name, hardening::ENCRYPTION, 0o600, &encryption)?;
+            self.copy_rendered(&node.name, hardening::VOLUMES.iter().map(|volume| volume.path))?;
+        }
+        let checks = kube_bench::checks()?;
+        for node in &self.bench.lab.nodes {
+            let target = node::path(&node.name, kube_bench::CHECKS);
+            fs_err::create_dir_all(target.parent().context("the checks have a folder above them")?)?;
+            quiet(program("cp", ["-r", "--no-preserve=mode"]).args([&checks, &target]))?;
         }
         let name = &self.first.name;
         node::write(name, CONFIGURATION, 0o600, &self.init_configuration(components)?)?;
         let cilium = reached_at(&self.cluster_file("cilium")?, &self.first.address.to_string(), "6443")?;
         node::write(name, &format!("{MANIFESTS}/cilium.yaml"), 0o644, &cilium)?;
-        for part in ["coredns", "network-policies"] {
+        for part in ["rbac", "namespaces", "policies", "coredns", "network-policies"] {
             node::write(name, &format!("{MANIFESTS}/{part}.yaml"), 0o644, &self.cluster_file(part)?)?;
         }
-        quiet(&mut crate::command::program::<&str>("sync", []))?;
+        quiet(&mut program::<&str>("sync", []))?;
         Ok(())
     }
 
@@ -155,10 +205,11 @@ impl<'a> Side<'a> {
         thread::scope(|scope| {
             let joins: Vec<_> =
                 self.others.iter().map(|node| scope.spawn(|| self.join(node, &said))).collect();
-            self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/cilium.yaml")])?;
-            self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/coredns.yaml")])?;
-            // Their kind came with Cilium; without them CoreDNS may not speak to anybody.
-            self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/network-policies.yaml")])?;
+            // Quotas come first, without which no pod is let in. The kind of network policies comes with Cilium; without them CoreDNS may
+            // not speak to anybody.
+            for part in ["rbac", "namespaces", "cilium", "coredns", "policies", "network-policies"] {
+                self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/{part}.yaml")])?;
+            }
             joins.into_iter().try_for_each(|join| join.join().map_err(|_| anyhow!("a thread panicked"))?)
         })?;
         stage("joined");
@@ -178,6 +229,24 @@ impl<'a> Side<'a> {
         let nodes = self.kubectl(&["get", "nodes", "--no-headers"])?;
         ensure!(nodes.lines().count() == self.bench.lab.nodes.len(), "not all nodes joined:\n{nodes}");
         Ok(())
+    }
+
+    /// Runs kube-bench on all nodes at once.
+    fn verify(&self) -> Result<()> {
+        thread::scope(|scope| {
+            let on = |node: &'a Node| {
+                let command = kube_bench::command(is_worker(node));
+                let words: Vec<&str> = command.iter().map(String::as_str).collect();
+                let totals =
+                    kube_bench::totals(&self.on(&node.name, &words)?).with_context(|| node.name.clone())?;
+                let kube_bench::Totals { pass, fail, warn } = totals;
+                report::line(&format!("  {}: {pass} pass, {fail} fail, {warn} warn", node.name));
+                Ok(())
+            };
+            let runs: Vec<_> =
+                self.bench.lab.nodes.iter().map(|node| scope.spawn(move || on(node))).collect();
+            runs.into_iter().try_for_each(|run| run.join().map_err(|_| anyhow!("a thread panicked"))?)
+        })
     }
 
     fn kubectl(&self, arguments: &[&str]) -> Result<String> {
@@ -200,22 +269,37 @@ impl<'a> Side<'a> {
             .iter()
             .find_map(|artifact| artifact.target.strip_prefix("registry.k8s.io/etcd:"))
             .context("no image of etcd")?;
-        let address = self.first.address;
-        let endpoint = match self.is_highly_available() {
-            true => format!("controlPlaneEndpoint: {}\n", self.endpoint()),
-            false => String::new(),
-        };
-        let init = format!(
-            "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n\
-             localAPIEndpoint: {{advertiseAddress: {address}}}\n\
-             nodeRegistration: {{imagePullPolicy: Never}}\n\
-             skipPhases: [addon/kube-proxy, addon/coredns]\n\
-             ---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n\
-             kubernetesVersion: v{version}\n{endpoint}\
-             etcd: {{local: {{imageTag: {etcd}}}}}\n\
-             networking: {{podSubnet: {POD_SUBNET}, serviceSubnet: {SERVICE_SUBNET}}}\n---\n"
-        );
-        Ok(init + &serde_yaml::to_string(&kubelet_configuration(&self.cluster)?)?)
+        let text = |text: &str| Value::from(text);
+        let init = [
+            ("apiVersion", text(API)),
+            ("kind", text("InitConfiguration")),
+            ("localAPIEndpoint", mapping([("advertiseAddress", self.first.address.to_string().into())])),
+            ("nodeRegistration", mapping([("imagePullPolicy", text("Never"))])),
+            ("skipPhases", vec![text("addon/kube-proxy"), text("addon/coredns")].into()),
+        ];
+        let networking = [("podSubnet", text(POD_SUBNET)), ("serviceSubnet", text(SERVICE_SUBNET))];
+        let mut cluster = mapping([
+            ("apiVersion", text(API)),
+            ("kind", text("ClusterConfiguration")),
+            ("kubernetesVersion", format!("v{version}").into()),
+            ("etcd", mapping([("local", mapping([("imageTag", text(etcd))]))])),
+            ("networking", mapping(networking)),
+            ("apiServer", mapping([("extraVolumes", hardening::volumes())])),
+        ]);
+        if self.is_highly_available() {
+            cluster["controlPlaneEndpoint"] = self.endpoint().into();
+        }
+        for component in &hardening::COMPONENTS {
+            let manifest = format!("/etc/kubernetes/manifests/{}.yaml", component.pod);
+            let manifest = self.rendered_file(&self.first.name, &manifest)?;
+            hardening::add_arguments(&mut cluster, component, &manifest)?;
+        }
+        // A worker's, since it is every node's.
+        let worker = self.others.iter().find(|node| is_worker(node)).context("the lab has no worker")?;
+        let kubelet = self.rendered_file(&worker.name, "/var/lib/kubelet/config.yaml")?;
+        let documents = [mapping(init), cluster, hardening::kubelet_configuration(&kubelet)?];
+        let documents: Result<Vec<_>, _> = documents.iter().map(serde_yaml::to_string).collect();
+        Ok(documents?.join("---\n"))
     }
 
     /// From what `kubeadm init` says at its end.
@@ -232,7 +316,7 @@ impl<'a> Side<'a> {
             ),
         };
         Ok(format!(
-            "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n\
+            "apiVersion: {API}\nkind: JoinConfiguration\n\
              nodeRegistration: {{imagePullPolicy: Never}}\n\
              discovery: {{bootstrapToken: {{apiServerEndpoint: '{endpoint}', token: {token}, caCertHashes: ['{hash}']}}}}\n\
              {control_plane}"
@@ -241,6 +325,24 @@ impl<'a> Side<'a> {
 
     fn rendered_file(&self, node: &str, file: &str) -> Result<String> {
         Ok(fs_err::read_to_string(self.rendered.join(node).join(file.trim_start_matches('/')))?)
+    }
+
+    /// Copies what is rendered in these folders of a node to it. Secrets are not rendered; their files have been written.
+    fn copy_rendered(&self, node: &str, folders: impl Iterator<Item = &'static str>) -> Result<()> {
+        for folder in folders {
+            let rendered = self.rendered.join(node).join(folder.trim_start_matches('/'));
+            if !rendered.is_dir() {
+                continue;
+            }
+            for entry in fs_err::read_dir(rendered)? {
+                let name = entry?.file_name();
+                let path = format!("{folder}/{}", name.to_string_lossy());
+                if path != hardening::ENCRYPTION {
+                    node::write(node, &path, 0o600, &self.rendered_file(node, &path)?)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A rendered file of the cluster, named `<number>-<part>.yaml`.
@@ -272,18 +374,11 @@ fn is_worker(node: &Node) -> bool {
     node.role == "worker"
 }
 
-/// The kubelet settings of the lab's cluster file, which the lab's nodes need whoever installs.
-fn kubelet_configuration(cluster: &Value) -> Result<Value> {
-    let settings = cluster["spec"]["settings"].as_mapping().context("spec.settings is not a mapping")?;
-    let mut configuration = Mapping::new();
-    configuration.insert("apiVersion".into(), "kubelet.config.k8s.io/v1beta1".into());
-    configuration.insert("kind".into(), "KubeletConfiguration".into());
-    for (key, value) in settings {
-        if let Some(name) = key.as_str().and_then(|key| key.strip_prefix("kubelet.configuration.")) {
-            configuration.insert(name.into(), value.clone());
-        }
-    }
-    Ok(Value::Mapping(configuration))
+/// 32 bytes, in base64.
+fn new_key() -> Result<String> {
+    let mut key = [0; 32];
+    fs_err::File::open("/dev/urandom")?.read_exact(&mut key)?;
+    Ok(base64::engine::general_purpose::STANDARD.encode(key))
 }
 
 /// The manifests with the API server's own address in place of the loopback balancer, which kubeadm's nodes do not have.
@@ -343,15 +438,6 @@ mod tests {
         assert_eq!(documents[0]["env"][1]["value"], "6443", "a text, not a number");
         assert_eq!(documents[0]["env"][2]["value"], "127.0.0.1");
         assert!(reached_at("kind: Namespace\n", "10.0.0.1", "6443").is_err());
-    }
-
-    #[test]
-    fn kubelet_gets_what_the_lab_needs() {
-        let cluster =
-            "spec: {settings: {kubelet.configuration.failCgroupV1: false, network.wireguard: false}}";
-        let configuration = kubelet_configuration(&serde_yaml::from_str(cluster).unwrap()).unwrap();
-        assert_eq!(configuration["failCgroupV1"], false);
-        assert_eq!(configuration.as_mapping().unwrap().len(), 3);
     }
 
     #[test]
