@@ -41,7 +41,7 @@ const FIRST: &[Tampering] = &[
         kind: "content, and the probe audit-record",
         place: Place::ControlPlane,
         how: How::Script("sed -i 's/level: RequestResponse/level: None/' /etc/kubernetes/audit/policy.yaml"),
-        red: &["api-audit-content@", "api-audit-content/probe"],
+        red: &["api-audit-content@", "api-audit-content/probe@"],
     },
     Tampering {
         kind: "content, and the probe privileged-pod",
@@ -287,7 +287,7 @@ pub fn read_at_start(world: &World) -> Result<()> {
     tamper::restart(&world.lab, "kube-apiserver", KUBECONFIG)?;
     world.lab.shell(node, "mv /root/policy.yaml /etc/kubernetes/audit/policy.yaml")?;
     let (red, said) = tamper::red(kubezt, &world.lab)?;
-    ensure!(red.iter().eq(["api-audit-content/probe"]), "{red:?}:\n{said}");
+    ensure!(red.iter().eq([&format!("api-audit-content/probe@{node}")]), "{red:?}:\n{said}");
     let plan = kubezt.run("plan", &["--exit-code"])?;
     let why = "pod kube-apiserver  (/etc/kubernetes/audit/policy.yaml changed after it started)";
     ensure!(plan.code == 5 && plan.stdout.contains(why), "{}", plan.stdout);

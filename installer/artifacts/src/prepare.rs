@@ -83,6 +83,8 @@ pub struct Tool {
     pub digest: Digest,
     /// Labels that the CustomResourceDefinitions of a chart get when it is rendered.
     pub definition_labels: BTreeMap<String, String>,
+    /// Init containers of a chart that have nothing to do unless one of these values is true.
+    pub idle_init_containers: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Prepared {
@@ -316,8 +318,13 @@ impl<'a> Run<'a> {
                 None => (one.named(&charts, name)?, format!("{}-{}.tgz", recipe.name, component.pin.version)),
             };
             let path = self.cache.named(&blob.digest, &file)?;
-            let definition_labels = tool.definition_labels.clone();
-            prepared.tools.insert(name.clone(), Tool { path, digest: blob.digest, definition_labels });
+            let found = Tool {
+                path,
+                digest: blob.digest,
+                definition_labels: tool.definition_labels.clone(),
+                idle_init_containers: tool.idle_init_containers.clone(),
+            };
+            prepared.tools.insert(name.clone(), found);
         }
         if !everything {
             return Ok(prepared);

@@ -277,6 +277,9 @@ pub struct ToolRecipe {
     /// Labels that the chart's CustomResourceDefinitions get when it is rendered.
     #[serde(default)]
     pub definition_labels: BTreeMap<String, String>,
+    /// Init containers that have nothing to do unless one of these values of the chart is true; they are left out then.
+    #[serde(default)]
+    pub idle_init_containers: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl ToolRecipe {
@@ -468,6 +471,7 @@ mod tests {
             member: Some(member.to_owned()),
             also: BTreeMap::new(),
             definition_labels: BTreeMap::new(),
+            idle_init_containers: BTreeMap::new(),
         };
         assert_eq!(tool("a-{version}/install/a").member_root(), Some("a-{version}/"));
         assert_eq!(tool("install/a").member_root(), Some(""));

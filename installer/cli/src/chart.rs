@@ -1,6 +1,6 @@
 //! The CNI's chart, rendered by Helm on the operator's machine. Nothing of Helm reaches the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -43,6 +43,7 @@ pub async fn render(
     kubernetes_version: &semver::Version,
     values: &Value,
 ) -> Result<ManifestSet, Failure> {
+    let idle = idle(&chart.idle_init_containers, values);
     let values = yaml::write(values).map_err(Failure::usage)?;
     let failed = |why: String| Failure::environment(format!("the chart of {name} does not render: {why}"));
     let mut child = Command::new(helm)
@@ -71,6 +72,7 @@ pub async fn render(
     for object in &mut objects {
         name_namespace(object);
         label_definition(object, &chart.definition_labels);
+        leave_out(object, &idle);
     }
     // What a definition defines may be in the same chart; the sort is stable, so Helm's order holds otherwise.
     objects.sort_by_key(|object| !is_definition(object));
@@ -85,6 +87,23 @@ fn name_namespace(object: &mut Value) {
     }
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.entry("namespace").or_insert_with(|| Value::from(NAMESPACE));
+    }
+}
+
+/// Init containers for which no value has work.
+fn idle(containers: &BTreeMap<String, BTreeSet<String>>, values: &Value) -> BTreeSet<String> {
+    let is_true = |name: &String| values.get(name).and_then(Value::as_bool) == Some(true);
+    let idle = containers.iter().filter(|(_, work)| !work.iter().any(is_true));
+    idle.map(|(name, _)| name.clone()).collect()
+}
+
+/// Takes init containers of these names out of a workload.
+fn leave_out(object: &mut Value, names: &BTreeSet<String>) {
+    let containers = object.pointer_mut("/spec/template/spec/initContainers").and_then(Value::as_array_mut);
+    if let Some(containers) = containers {
+        containers.retain(|container| {
+            !container.get("name").and_then(Value::as_str).is_some_and(|name| names.contains(name))
+        });
     }
 }
 
@@ -119,6 +138,22 @@ mod tests {
         let mut object = json!({"kind": "ClusterRole", "metadata": {"name": "a"}});
         name_namespace(&mut object);
         assert!(object["metadata"].get("namespace").is_none());
+    }
+
+    #[test]
+    fn init_containers_without_work_are_left_out() {
+        let containers = BTreeMap::from([("clean".to_owned(), BTreeSet::from(["cleanState".to_owned()]))]);
+        let render = |values: Value| {
+            let mut object = json!({"kind": "DaemonSet", "spec": {"template": {"spec": {
+                "initContainers": [{"name": "clean"}, {"name": "install"}], "containers": [{"name": "clean"}]}}}});
+            leave_out(&mut object, &idle(&containers, &values));
+            let spec = &object["spec"]["template"]["spec"];
+            assert_eq!(spec["containers"].as_array().unwrap().len(), 1);
+            spec["initContainers"].as_array().unwrap().len()
+        };
+        assert_eq!(render(json!({})), 1);
+        assert_eq!(render(json!({"cleanState": false})), 1);
+        assert_eq!(render(json!({"cleanState": true})), 2);
     }
 
     #[test]

@@ -115,12 +115,18 @@ impl<'a> Trial<'a> {
                 });
                 return futures::future::join_all(tries).await;
             }
+            Probe::AuditRecord {} => {
+                let tries = self.cluster.control_plane().map(async |node| {
+                    let result = patiently(|| self.audit_record(node)).await;
+                    outcome(id.clone(), Some(node.name.clone()), result)
+                });
+                return futures::future::join_all(tries).await;
+            }
             Probe::AnonymousRequest { health } => patiently(|| self.anonymous(health)).await,
             Probe::PrivilegedPod {} => patiently(|| self.privileged_pod()).await,
             Probe::WeakNamespace {} => patiently(|| admission::weak_namespace(&self.ground)).await,
             Probe::WithoutQuota { resource } => patiently(|| self.without_quota(resource)).await,
             Probe::SecretCiphertext {} => patiently(|| self.secret()).await,
-            Probe::AuditRecord {} => patiently(|| self.audit_record()).await,
             Probe::DefaultDeny {} => data_path().await.default_deny.clone(),
             Probe::Dns {} => data_path().await.dns.clone(),
         };
@@ -192,11 +198,12 @@ impl<'a> Trial<'a> {
         at_rest::secret(self.client, &self.ground.namespace, |read| self.fleet.nodes.read(node, read)).await
     }
 
-    async fn audit_record(&self) -> Result<Tried, String> {
-        let node = &self.first.name;
+    /// Every server keeps a log of its own, so each is asked itself: which one answers otherwise depends on who was ready.
+    async fn audit_record(&self, node: &Node) -> Result<Tried, String> {
+        let client = self.fleet.api_of(&node.name).await?;
         let log = format!("{}/audit.log", self.cluster.settings.audit.log_directory);
         let audit_id = format!("kubezt-{}", self.unique);
-        audit::record(self.client, &log, &audit_id, |read| self.fleet.nodes.read(node, read)).await
+        audit::record(&client, &log, &audit_id, |read| self.fleet.nodes.read(&node.name, read)).await
     }
 }
 

@@ -32,7 +32,7 @@ pub enum Probe {
     },
     /// A Secret written through the API lies in etcd as ciphertext of the expected provider.
     SecretCiphertext {},
-    /// A request leaves a record in the audit log, with its bodies where the policy promises them.
+    /// A request to each API server leaves a record in its audit log, with its bodies where the policy promises them.
     AuditRecord {},
     /// Ports of nodes that are the cluster's own cannot be reached from the operator's machine.
     Firewall {},

@@ -16,7 +16,7 @@ use kubezt_pki::RootAuthority;
 use serde_json::Value;
 use tokio::sync::{OnceCell, mpsc};
 
-use crate::api::{ApiClient, Dialler, chain};
+use crate::api::{ApiClient, Credential, Dialler, chain};
 use crate::certificates::{ApplyActions as _, Authorities, DueCertificates, Issuer};
 use crate::credential::{ADMINISTRATORS, MASTERS, OPERATOR, issue};
 use crate::distribution::{Carrier, Distribution, Source};
@@ -134,25 +134,40 @@ impl RemoteFleet {
         reached.cloned().ok_or_else(|| "no control-plane node was reached".to_owned())
     }
 
+    /// The API as kubezt's administrators see it, through the server of one node and no other.
+    ///
+    /// # Errors
+    /// The node is not reached, the control plane does not sign, or its authority does not exist.
+    pub async fn api_of(&self, node: &NodeName) -> Result<ApiClient, String> {
+        let dial = self.nodes.dialler(node, loopback(self.desired.cluster.endpoint.port))?;
+        let credential = self.credential(ADMINISTRATORS).await?;
+        self.client_through(vec![dial], &credential)
+    }
+
+    async fn credential(&self, group: &str) -> Result<Credential, String> {
+        issue(&self.nodes, &self.desired, OPERATOR, group, CREDENTIAL_HOURS).await
+    }
+
+    fn client_through(&self, dials: Vec<Dialler>, credential: &Credential) -> Result<ApiClient, String> {
+        let (trust, name) = (self.authorities.root(), &self.desired.cluster.endpoint.name);
+        ApiClient::new(dials, &trust, name, Some(credential)).map_err(|error| error.to_string())
+    }
+
     async fn client(&self, group: &str) -> Result<ApiClient, String> {
-        let credential = issue(&self.nodes, &self.desired, OPERATOR, group, CREDENTIAL_HOURS).await?;
+        let credential = self.credential(group).await?;
         let address = loopback(self.desired.cluster.endpoint.port);
         let reached = self.desired.cluster.control_plane().filter(|node| self.nodes.reaches(&node.name));
         let mut dials =
             reached.map(|node| self.nodes.dialler(&node.name, address)).collect::<Result<Vec<_>, _>>()?;
-        let client = |dials: &[Dialler]| {
-            let (trust, name) = (self.authorities.root(), &self.desired.cluster.endpoint.name);
-            ApiClient::new(dials.to_vec(), &trust, name, Some(&credential)).map_err(|error| error.to_string())
-        };
         // A server without its etcd accepts connections and fails every call. While none is ready yet, all will do.
         for _ in 1..dials.len() {
-            let first = client(&dials[..1])?;
+            let first = self.client_through(dials[..1].to_vec(), &credential)?;
             match tokio::time::timeout(READY_PATIENCE, first.read("/readyz")).await {
                 Ok(Ok(_)) => break,
                 _ => dials.rotate_left(1),
             }
         }
-        client(&dials)
+        self.client_through(dials, &credential)
     }
 
     async fn node_step(

@@ -14,7 +14,7 @@ use crate::api::{ApiClient, ApiError, FIELD_MANAGER, object_path, text};
 use crate::probes::pods::{Attempt, Ground, Pair, Trial};
 
 /// How often a gate looks again: each look is work, and some records in the audit log.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(500);
 
 /// How often it is tried whether the API is ready, which everything waits for and costs little.
 const API_POLL: Duration = Duration::from_millis(200);

@@ -31,7 +31,11 @@ pub fn measure(bench: &Bench, open: &OpenLab, preloaded: &Preloaded, whole: f64)
     kubezt::run(bench, "kubezt install without the last worker", &["install"])?;
     fs_err::write(&file, text)?;
     report::timed("the machine is idle again", measure::settle)?;
+    let before = bench.journals()?;
     let added = kubezt::run(bench, "kubezt install with it", &["install"])?;
+    for journal in bench.journals()?.iter().filter(|journal| !before.contains(journal)) {
+        kubezt::show_timeline(&fs_err::read_to_string(journal)?, added.began)?;
+    }
     Ok(Added {
         add_node_seconds: super::rounded(added.seconds),
         add_node_vs_1x2: super::rounded(added.seconds / whole),

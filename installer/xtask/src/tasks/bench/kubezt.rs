@@ -42,7 +42,7 @@ pub fn measure(bench: &Bench) -> Result<Kubezt> {
         let text = fs_err::read_to_string(journal)?;
         // The lab goes, and with it the journal; what steps took is asked for afterwards.
         fs_err::write(bench.folder.join(journal.file_name().context("a journal has a name")?), &text)?;
-        timeline(&text, install.began)?.iter().for_each(|line| report::line(line));
+        show_timeline(&text, install.began)?;
         Ok::<_, anyhow::Error>(most.or_more(most_expensive(&text)?))
     })?;
     ensure!(cost != Cost::default(), "the journal does not say what a node cost");
@@ -70,6 +70,15 @@ pub fn measure(bench: &Bench) -> Result<Kubezt> {
 pub fn run(bench: &Bench, name: &str, arguments: &[&str]) -> Result<Measured> {
     let log = bench.folder.join(format!("{}.log", name.replace(' ', "-")));
     measure::run(name, &mut bench.kubezt(arguments), &log)
+}
+
+/// Prints where a run's time went; `began` is when its program did, in milliseconds.
+///
+/// # Errors
+/// The journal is none.
+pub fn show_timeline(journal: &str, began: u64) -> Result<()> {
+    timeline(journal, began)?.iter().for_each(|line| report::line(line));
+    Ok(())
 }
 
 /// When the first step began, and when those ended that took a while, in seconds since the program did, which is in milliseconds.

@@ -1,4 +1,4 @@
-//! Ansible's side: a playbook that gathers facts, set up as its documentation advises for many hosts.
+//! Ansible's side: a playbook that gathers facts, with Ansible as it is installed, and set up as its documentation advises for many hosts.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,32 @@ const PROGRAM: &str = "/usr/bin/ansible-playbook";
 
 const PLAYBOOK: &str = "- hosts: all\n  gather_facts: true\n";
 
+/// How Ansible is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// Its defaults, with connections that stay open among them; only the limit of hosts at a time is the bench's.
+    Installed,
+    /// Modules go through standard input instead of a file (pipelining), and Python is not searched for.
+    Advised,
+}
+
+impl Setup {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Installed => "ansible",
+            Self::Advised => "ansible-advised",
+        }
+    }
+
+    /// What it adds to `[defaults]` and `[ssh_connection]`.
+    const fn configuration(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Installed => ("", ""),
+            Self::Advised => ("interpreter_python = /usr/bin/python3\n", "pipelining = True\n"),
+        }
+    }
+}
+
 /// Ansible with its files.
 pub struct Ansible {
     folder: PathBuf,
@@ -28,17 +54,14 @@ impl Ansible {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn new(folder: &Path, hosts: &Hosts) -> Result<Self> {
-        let folder = folder.join("ansible");
+    pub fn new(folder: &Path, hosts: &Hosts, setup: Setup) -> Result<Self> {
+        let folder = folder.join(setup.name());
         fs_err::create_dir_all(&folder)?;
-        // Modules go through standard input instead of a file (pipelining), connections stay open, and Python is not searched for.
+        let (defaults, connection) = setup.configuration();
         let configuration = format!(
-            "[defaults]\ninventory = inventory\nforks = {AT_ONCE}\ninterpreter_python = /usr/bin/python3\n\
-             [ssh_connection]\npipelining = True\ncontrol_path_dir = {}\n\
-             ssh_args = -F /dev/null -o ControlMaster=auto -o ControlPersist=60s -o UserKnownHostsFile=../{} \
-             -o IdentitiesOnly=yes\n",
+            "[defaults]\ninventory = inventory\nforks = {AT_ONCE}\n{defaults}\
+             [ssh_connection]\ncontrol_path_dir = {}\n{connection}",
             folder.join("cp").display(),
-            hosts::KNOWN_HOSTS
         );
         fs_err::write(folder.join("ansible.cfg"), configuration)?;
         let mut inventory = String::new();
@@ -46,9 +69,11 @@ impl Ansible {
             inventory += &format!("{name} ansible_host={address}\n");
         }
         inventory += &format!(
-            "[all:vars]\nansible_port={}\nansible_user=root\nansible_ssh_private_key_file=../{}\n",
+            "[all:vars]\nansible_port={}\nansible_user=root\nansible_ssh_private_key_file=../{}\n\
+             ansible_ssh_common_args='-F /dev/null -o UserKnownHostsFile=../{} -o IdentitiesOnly=yes'\n",
             hosts::PORT,
-            hosts::USER_KEY
+            hosts::USER_KEY,
+            hosts::KNOWN_HOSTS
         );
         fs_err::write(folder.join("inventory"), inventory)?;
         fs_err::write(folder.join("facts.yaml"), PLAYBOOK)?;
