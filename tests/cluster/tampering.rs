@@ -287,7 +287,7 @@ pub fn read_at_start(world: &World) -> Result<()> {
     tamper::restart(&world.lab, "kube-apiserver", KUBECONFIG)?;
     world.lab.shell(node, "mv /root/policy.yaml /etc/kubernetes/audit/policy.yaml")?;
     let (red, said) = tamper::red(kubezt, &world.lab)?;
-    ensure!(red.iter().eq([&format!("api-audit-content/probe@{node}")]), "{red:?}:\n{said}");
+    ensure!(red.iter().eq([&format!("api-audit-content/probe@{}", node.name)]), "{red:?}:\n{said}");
     let plan = kubezt.run("plan", &["--exit-code"])?;
     let why = "pod kube-apiserver  (/etc/kubernetes/audit/policy.yaml changed after it started)";
     ensure!(plan.code == 5 && plan.stdout.contains(why), "{}", plan.stdout);

@@ -51,6 +51,8 @@ pub async fn render(
         .arg(&chart.path)
         .args(["--include-crds", "--namespace", NAMESPACE, "--values", "-", "--kube-version"])
         .arg(format!("v{kubernetes_version}"))
+        // It ends within a fraction of a second: collecting garbage costs it a third of that.
+        .env("GOGC", "off")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
