@@ -193,13 +193,14 @@ const FIRST: &[Tampering] = &[
         red: &["rbac-cluster-admin", "secret-access"],
     },
     Tampering {
+        // One way alone.
         kind: "the probe default-deny",
         place: Place::ControlPlane,
         how: How::Api(
             "apply -f - <<POLICY\n\
              {\"apiVersion\": \"cilium.io/v2\", \"kind\": \"CiliumClusterwideNetworkPolicy\",\n\
               \"metadata\": {\"name\": \"story-open\"},\n\
-              \"spec\": {\"endpointSelector\": {}, \"ingress\": [{\"fromEntities\": [\"all\"]}], \"egress\": [{\"toEntities\": [\"all\"]}]}}\n\
+              \"spec\": {\"endpointSelector\": {}, \"ingress\": [{\"fromEntities\": [\"all\"]}]}}\n\
              POLICY\n",
             Some("delete --ignore-not-found ciliumclusterwidenetworkpolicy story-open"),
         ),
@@ -207,7 +208,7 @@ const FIRST: &[Tampering] = &[
     },
 ];
 
-/// Broken after what is not kubezt's own was taken back, for names resolve where everything is allowed.
+/// Broken after what is not kubezt's own was taken back.
 const SECOND: &[Tampering] = &[
     Tampering {
         kind: "the probe dns",

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::{ApiClient, ApiError, FIELD_MANAGER, object_path, text};
-use crate::probes::pods::{Attempt, Ground, Pair, Trial};
+use crate::probes::pods::{Attempt, Ground, Peer, Trial};
 
 /// How often a gate looks again: each look is work, and some records in the audit log.
 const POLL: Duration = Duration::from_millis(500);
@@ -248,9 +248,13 @@ async fn pods_talk(
     let result = async {
         ground.give_quota().await.map_err(|error| error.to_string())?;
         let patience = timeout.min(Duration::from_secs(90));
-        ground.start(Pair::Listed, near, far, patience + timeout).await?;
-        ground.listens(Pair::Listed, timeout).await?;
-        ground.outcome(Pair::Listed, Attempt::Connect, patience).await
+        let reach = [Attempt::Connect(Peer::Server)];
+        tokio::try_join!(
+            ground.start(Peer::Server, far, &[], patience + timeout),
+            ground.start(Peer::Client, near, &reach, patience + timeout),
+            ground.listens(Peer::Server, timeout),
+        )?;
+        ground.outcome(Peer::Client, reach[0], patience).await
     }
     .await;
     let cleared = ground.clear().await;

@@ -6,7 +6,7 @@ use kubezt_model::NodeName;
 use kubezt_model::desired::Cluster;
 
 use super::ProbeResult;
-use super::pods::{Attempt, Ground, Pair, Trial};
+use super::pods::{Attempt, Ground, Peer, Trial};
 
 /// How long a pod has to have tried in vain, with a working path beside it, before silence is taken for a drop: enough for an
 /// attempt from beginning to end, at half a second each, and another one.
@@ -27,69 +27,100 @@ pub struct DataPath {
     pub dns: Result<ProbeResult, String>,
 }
 
-/// Tries both in a namespace that was just made, with two pairs of pods on the same two nodes. One pair is allowed to talk by
-/// a policy, and must succeed, by name. Of the other nobody said anything: its server is ready and its name is known, and
-/// yet it must not be reached.
+/// Tries both in a namespace that was just made, with three pods on two nodes. One may go out by a policy, one be reached, and the
+/// first must reach the other, by name. Of the third nobody said anything: its name is known and it listens, and yet the first must
+/// not reach it, nor may it reach the second.
 pub async fn try_both(ground: &Ground<'_>, cluster: &Cluster) -> DataPath {
     let both = |error: String| DataPath { default_deny: Err(error.clone()), dns: Err(error) };
     let Some((near, far)) = crate::gates::pair(cluster) else {
         return both("the cluster has no nodes".to_owned());
     };
+    let (resolve, reach) = (Attempt::Resolve(Peer::Unlisted), Attempt::Connect(Peer::Server));
+    let intrude = Attempt::Connect(Peer::Unlisted);
+    let (unlisted, client) = ([resolve, reach], [reach, intrude]);
     // All at once: the first pod of a node waits for the node's network, the others then do not.
     let longest = TIMEOUT + 2 * PATIENCE;
     let started = tokio::try_join!(
-        ground.start(Pair::Listed, near, far, longest),
-        ground.start(Pair::Unlisted, near, far, longest),
-        ground.listens(Pair::Listed, TIMEOUT),
-        ground.listens(Pair::Unlisted, TIMEOUT),
+        ground.start(Peer::Server, far, &[], longest),
+        ground.start(Peer::Unlisted, far, &unlisted, longest),
+        ground.start(Peer::Client, near, &client, longest),
+        ground.listens(Peer::Server, TIMEOUT),
+        ground.listens(Peer::Unlisted, TIMEOUT),
     );
     if let Err(error) = started {
         return both(error);
     }
-    let in_time = |pair, attempt| async move {
-        let outcome = tokio::time::timeout(PATIENCE, ground.outcome(pair, attempt, longest)).await;
+    let in_time = |peer, attempt| async move {
+        let outcome = tokio::time::timeout(PATIENCE, ground.outcome(peer, attempt, longest)).await;
         let nothing = |_| Ok(Trial::Refused(format!("nothing within {} s", PATIENCE.as_secs())));
         outcome.unwrap_or_else(nothing)
     };
-    let resolved = in_time(Pair::Unlisted, Attempt::Resolve).await;
+    let resolved = in_time(Peer::Unlisted, resolve).await;
     if !matches!(resolved, Ok(Trial::Succeeded)) {
         // Without names the addresses still tell whether what is unlisted is dropped.
-        let listed = ground.connect_by_address(Pair::Listed, near, PATIENCE, TIMEOUT).await;
-        let unlisted = ground.connect_by_address(Pair::Unlisted, near, SILENCE, TIMEOUT).await;
-        let unlisted = unlisted.map(|trial| (trial == Trial::Succeeded).then_some(trial));
+        let (client, unlisted, server) = (Peer::Client, Peer::Unlisted, Peer::Server);
+        let by_address =
+            |from, node, to, patience| ground.connect_by_address(from, node, to, patience, TIMEOUT);
+        let listed = by_address(client, near, server, PATIENCE).await;
+        let succeeded = |trial: Trial| (trial == Trial::Succeeded).then_some(trial);
+        let unlisted = Unlisted {
+            reached: by_address(client, near, unlisted, SILENCE).await.map(succeeded),
+            reaches: by_address(unlisted, far, server, SILENCE).await.map(succeeded),
+        };
         return DataPath {
             default_deny: judge_drop(near, far, &listed, unlisted),
             dns: judge_name(near, far, resolved),
         };
     }
-    let listed = in_time(Pair::Listed, Attempt::Connect).await;
+    let listed = in_time(Peer::Client, reach).await;
     tokio::time::sleep(SILENCE).await;
-    let unlisted = ground.outcome_so_far(Pair::Unlisted, Attempt::Connect).await;
+    let unlisted = Unlisted {
+        reached: ground.outcome_so_far(Peer::Client, intrude).await,
+        reaches: ground.outcome_so_far(Peer::Unlisted, reach).await,
+    };
     DataPath { default_deny: judge_drop(near, far, &listed, unlisted), dns: judge_name(near, far, listed) }
 }
 
-/// `unlisted` is how the connection nobody allowed has ended, `listed` one beside it that a policy allows.
+/// How connections nobody allowed have ended; `None` for one that still gets no answer.
+struct Unlisted {
+    /// To the pod nobody spoke of, from one that may go out.
+    reached: Result<Option<Trial>, String>,
+    /// From the pod nobody spoke of, to one that may be reached.
+    reaches: Result<Option<Trial>, String>,
+}
+
+/// `listed` is how a connection beside them ends that policies allow.
 fn judge_drop(
     near: &NodeName,
     far: &NodeName,
     listed: &Result<Trial, String>,
-    unlisted: Result<Option<Trial>, String>,
+    Unlisted { reached, reaches }: Unlisted,
 ) -> Result<ProbeResult, String> {
-    match (unlisted?, listed) {
-        (Some(Trial::Succeeded), _) => Ok(ProbeResult::broken(
-            "unlisted traffic dropped in a new namespace",
-            format!("a pod on {near} reached a pod on {far}"),
-        )),
-        (_, Ok(Trial::Refused(why))) => {
-            Err(format!("allowed traffic does not flow either ({why}), so the drop means nothing"))
+    let (reached, reaches) = (reached?, reaches?);
+    let broken = |got: String| Ok(ProbeResult::broken("unlisted traffic dropped in a new namespace", got));
+    match (&reached, &reaches) {
+        (Some(Trial::Succeeded), _) => {
+            return broken(format!("a pod on {near} reached a pod on {far} that no policy names"));
         }
-        (_, Err(error)) => Err(error.clone()),
-        (None, Ok(Trial::Succeeded)) => Ok(ProbeResult::held(format!(
-            "a pod on {near} heard nothing from a pod on {far} for {} ms, beside a pair that a policy lets talk",
-            SILENCE.as_millis()
-        ))),
-        (Some(Trial::Refused(why)), Ok(Trial::Succeeded)) => Err(format!("the pod gave up too early: {why}")),
+        (_, Some(Trial::Succeeded)) => {
+            return broken(format!("a pod on {far} that no policy names reached another one"));
+        }
+        _ => {}
     }
+    match listed {
+        Ok(Trial::Succeeded) => {}
+        Ok(Trial::Refused(why)) => {
+            return Err(format!("allowed traffic does not flow either ({why}), so the drop means nothing"));
+        }
+        Err(error) => return Err(error.clone()),
+    }
+    if let Some(Trial::Refused(why)) = reached.or(reaches) {
+        return Err(format!("the pod gave up too early: {why}"));
+    }
+    Ok(ProbeResult::held(format!(
+        "nothing came into or out of a pod on {far} that no policy names for {} ms, beside a pod on {near} that policies let talk",
+        SILENCE.as_millis()
+    )))
 }
 
 fn judge_name(near: &NodeName, far: &NodeName, listed: Result<Trial, String>) -> Result<ProbeResult, String> {
@@ -112,15 +143,22 @@ mod tests {
     #[test]
     fn a_drop_counts_only_where_allowed_traffic_flows() {
         let (near, far) = nodes();
-        let judge = |listed, unlisted| judge_drop(&near, &far, &listed, Ok(unlisted));
+        let judge = |listed, reached, reaches| {
+            judge_drop(&near, &far, &listed, Unlisted { reached: Ok(reached), reaches: Ok(reaches) })
+        };
         let refused = || Trial::Refused("no answer".to_owned());
-        assert!(matches!(judge(Ok(Trial::Succeeded), None), Ok(ProbeResult::Held { .. })));
-        for listed in [Ok(Trial::Succeeded), Ok(refused()), Err("gone".to_owned())] {
-            assert!(matches!(judge(listed, Some(Trial::Succeeded)), Ok(ProbeResult::Broken { .. })));
+        let flows = || Ok(Trial::Succeeded);
+        assert!(matches!(judge(flows(), None, None), Ok(ProbeResult::Held { .. })));
+        for listed in [flows(), Ok(refused()), Err("gone".to_owned())] {
+            let through = Some(Trial::Succeeded);
+            let into = judge(listed.clone(), through.clone(), None);
+            assert!(matches!(into, Ok(ProbeResult::Broken { .. })));
+            assert!(matches!(judge(listed, None, through), Ok(ProbeResult::Broken { .. })));
         }
-        assert!(judge(Ok(refused()), None).is_err());
-        assert!(judge(Err("gone".to_owned()), None).is_err());
-        assert!(judge(Ok(Trial::Succeeded), Some(refused())).is_err());
+        assert!(judge(Ok(refused()), None, None).is_err());
+        assert!(judge(Err("gone".to_owned()), None, None).is_err());
+        assert!(judge(flows(), Some(refused()), None).is_err());
+        assert!(judge(flows(), None, Some(refused())).is_err());
     }
 
     #[test]

@@ -21,6 +21,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// Port that listening pods take.
 const PORT: u16 = 8080;
 
+/// Container that listens.
+const LISTEN: &str = "listen";
+
 /// How long a namespace may lack what controllers give it: its default service account, and how much of its quota is used. A
 /// controller manager that was just replaced first waits until the lease of the one before has run out, 15 s and some tries.
 const YOUNG_NAMESPACE: Duration = Duration::from_secs(120);
@@ -40,54 +43,72 @@ pub struct Ground<'a> {
     domain: String,
 }
 
-/// A pair of pods on two nodes: one listens behind a name, the other one connects to it all the time.
+/// A pod of a probe run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pair {
-    /// A policy allows its traffic.
-    Listed,
-    /// No policy says anything about it.
+pub enum Peer {
+    /// Listens; a policy lets every pod of the namespace in.
+    Server,
+    /// A policy lets it out to every pod of the namespace.
+    Client,
+    /// Listens; no policy says anything about it, so nothing may come in or go out.
     Unlisted,
 }
 
-impl Pair {
-    const fn server(self) -> &'static str {
+impl Peer {
+    const fn name(self) -> &'static str {
         match self {
-            Self::Listed => "listed-server",
-            Self::Unlisted => "unlisted-server",
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Unlisted => "unlisted",
         }
     }
 
-    const fn client(self) -> &'static str {
-        match self {
-            Self::Listed => "listed-client",
-            Self::Unlisted => "unlisted-client",
-        }
+    const fn listens(self) -> bool {
+        matches!(self, Self::Server | Self::Unlisted)
     }
 
-    /// What the connecting pod attempts. A connection by name tells that the name resolves as well; where there must be none, that
-    /// has to be told apart.
-    const fn attempts(self) -> &'static [Attempt] {
+    /// What the policy about it says.
+    fn rules(self) -> Option<Value> {
         match self {
-            Self::Listed => &[Attempt::Connect],
-            Self::Unlisted => &[Attempt::Resolve, Attempt::Connect],
+            Self::Server => {
+                Some(json!({"policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": {}}]}]}))
+            }
+            Self::Client => {
+                Some(json!({"policyTypes": ["Egress"], "egress": [{"to": [{"podSelector": {}}]}]}))
+            }
+            Self::Unlisted => None,
         }
     }
 }
 
-/// What the connecting pod does, each in a container of its own.
+/// What a pod does, each in a container of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// Resolve the server's name. It resolves once the server is ready, since that is when it is published.
-    Resolve,
-    /// Connect to the server by its name.
-    Connect,
+    /// Resolve a listening pod's name. It resolves once that pod is ready, since that is when it is published.
+    Resolve(Peer),
+    /// Connect to a listening pod by its name.
+    Connect(Peer),
 }
 
 impl Attempt {
-    const fn name(self) -> &'static str {
+    /// Name of the container.
+    fn name(self) -> String {
         match self {
-            Self::Resolve => "resolve",
-            Self::Connect => "connect",
+            Self::Resolve(peer) => format!("resolve-{}", peer.name()),
+            Self::Connect(peer) => format!("connect-{}", peer.name()),
+        }
+    }
+
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Resolve(_) => "resolve",
+            Self::Connect(_) => "connect",
+        }
+    }
+
+    const fn peer(self) -> Peer {
+        match self {
+            Self::Resolve(peer) | Self::Connect(peer) => peer,
         }
     }
 }
@@ -150,11 +171,8 @@ impl<'a> Ground<'a> {
         self.client.delete(&format!("/api/v1/namespaces/{}", self.namespace)).await
     }
 
-    /// A pod of this probe on a node, as restricted as Pod Security demands, with a label and with containers of these
-    /// names and arguments.
-    fn pod(&self, name: &str, app: &str, node: &NodeName, containers: &[(&str, Vec<String>)]) -> Value {
-        let containers: Vec<Value> =
-            containers.iter().map(|(name, arguments)| self.container(name, arguments)).collect();
+    /// A pod of this probe on a node, as restricted as Pod Security demands, with a label.
+    fn pod(&self, name: &str, app: &str, node: &NodeName, containers: Vec<Value>) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": self.namespace, "labels": {"app": app}},
@@ -189,109 +207,110 @@ impl<'a> Ground<'a> {
         })
     }
 
-    /// Starts a pair of pods that makes its attempts, each for `patience` at most. What allows the listed pair to talk
-    /// is made first, so that its pods never wait for a policy.
+    /// Starts a pod that makes these attempts, each for `patience` at most. What a policy says about it is said first, so that it
+    /// never waits for that.
     ///
     /// # Errors
     /// The API refuses.
     pub async fn start(
         &self,
-        pair: Pair,
-        near: &NodeName,
-        far: &NodeName,
+        peer: Peer,
+        node: &NodeName,
+        attempts: &[Attempt],
         patience: Duration,
     ) -> Result<(), String> {
-        let server = pair.server();
-        if pair == Pair::Listed {
-            self.client.create(&self.policy()).await.map_err(|error| error.to_string())?;
+        let policy = peer.rules().map(|rules| self.policy(peer, rules));
+        let service = peer.listens().then(|| self.service(peer));
+        for object in policy.iter().chain(&service) {
+            self.client.create(object).await.map_err(|error| error.to_string())?;
         }
-        // Its name leads to the pod's own address.
-        let service = json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": server, "namespace": self.namespace},
-            "spec": {"clusterIP": "None", "selector": {"app": server}, "ports": [{"port": PORT}]},
-        });
-        self.client.create(&service).await.map_err(|error| error.to_string())?;
-        let listen = ["probe", "listen", "--port", &PORT.to_string()].map(str::to_owned).to_vec();
-        let mut listening = self.pod(server, server, far, &[("listen", listen)]);
-        // Asked by kubelet from the node itself, which policies let through: what is ready does listen.
-        listening["spec"]["containers"][0]["readinessProbe"] =
-            json!({"tcpSocket": {"port": PORT}, "periodSeconds": 1});
-        // The dot at its end makes the name complete: no search list is gone through first.
-        let target = format!("{server}.{}.svc.{}.:{PORT}", self.namespace, self.domain);
-        let seconds = patience.as_secs().to_string();
-        let containers: Vec<_> = pair
-            .attempts()
-            .iter()
-            .map(|attempt| {
-                let name = attempt.name();
-                (name, ["probe", name, &target, "--seconds", &seconds].map(str::to_owned).to_vec())
-            })
-            .collect();
-        let connecting = self.pod(pair.client(), pair.client(), near, &containers);
-        tokio::try_join!(self.create_pod(&listening), self.create_pod(&connecting)).map(drop)
+        let mut containers = Vec::new();
+        if peer.listens() {
+            let arguments = ["probe", "listen", "--port", &PORT.to_string()].map(str::to_owned);
+            let mut listening = self.container(LISTEN, &arguments);
+            // Asked by kubelet from the node itself, which policies let through: what is ready does listen.
+            listening["readinessProbe"] = json!({"tcpSocket": {"port": PORT}, "periodSeconds": 1});
+            containers.push(listening);
+        }
+        for attempt in attempts {
+            // The dot at its end makes the name complete: no search list is gone through first.
+            let server = attempt.peer().name();
+            let target = format!("{server}.{}.svc.{}.:{PORT}", self.namespace, self.domain);
+            containers.push(self.attempting(*attempt, &target, patience));
+        }
+        self.create_pod(&self.pod(peer.name(), peer.name(), node, containers)).await
     }
 
-    /// Waits until the listening pod is ready.
+    /// Waits until a listening pod does.
     ///
     /// # Errors
-    /// It is not ready in time.
-    pub async fn listens(&self, pair: Pair, timeout: Duration) -> Result<(), String> {
-        let ready = |pod: &Value| pod.pointer("/status/containerStatuses/0/ready")?.as_bool()?.then_some(());
-        self.wait(pair.server(), timeout, ready).await
+    /// It does not in time.
+    pub async fn listens(&self, peer: Peer, timeout: Duration) -> Result<(), String> {
+        let ready = |pod: &Value| status(pod, LISTEN)?["ready"].as_bool()?.then_some(());
+        self.wait(peer.name(), timeout, ready).await
     }
 
-    /// Lets one more pod of the pair connect to the server's address, for so long at most, and waits until it has ended.
+    /// Lets one more pod, about which the policies say what they say about `from`, connect to the address of the pod `to`, for so
+    /// long at most, and waits until it has ended.
     ///
     /// # Errors
     /// The API refuses, or a pod does not run in time.
     pub async fn connect_by_address(
         &self,
-        pair: Pair,
-        near: &NodeName,
+        from: Peer,
+        node: &NodeName,
+        to: Peer,
         patience: Duration,
         timeout: Duration,
     ) -> Result<Trial, String> {
         let address = |pod: &Value| pod.pointer("/status/podIP")?.as_str()?.parse().ok();
-        let server: IpAddr = self.wait(pair.server(), timeout, address).await?;
+        let server: IpAddr = self.wait(to.name(), timeout, address).await?;
         let target = SocketAddr::new(server, PORT).to_string();
-        let seconds = patience.as_secs().to_string();
-        let connect = ["probe", "connect", &target, "--seconds", &seconds].map(str::to_owned).to_vec();
-        let name = format!("{}-by-address", pair.client());
-        let containers = [(Attempt::Connect.name(), connect)];
-        self.create_pod(&self.pod(&name, pair.client(), near, &containers)).await?;
-        self.wait(&name, timeout, |pod| trial(pod, Attempt::Connect)).await
+        let attempt = Attempt::Connect(to);
+        let name = format!("{}-{}-by-address", from.name(), attempt.name());
+        let containers = vec![self.attempting(attempt, &target, patience)];
+        self.create_pod(&self.pod(&name, from.name(), node, containers)).await?;
+        self.wait(&name, timeout, |pod| trial(pod, attempt)).await
     }
 
     /// How an attempt has ended by now; `None` while it goes on.
     ///
     /// # Errors
     /// The pod is not shown by the API.
-    pub async fn outcome_so_far(&self, pair: Pair, attempt: Attempt) -> Result<Option<Trial>, String> {
-        self.wait(pair.client(), Duration::ZERO, |pod| Some(trial(pod, attempt))).await
+    pub async fn outcome_so_far(&self, peer: Peer, attempt: Attempt) -> Result<Option<Trial>, String> {
+        self.wait(peer.name(), Duration::ZERO, |pod| Some(trial(pod, attempt))).await
     }
 
     /// How an attempt ends.
     ///
     /// # Errors
     /// It does not end in time.
-    pub async fn outcome(&self, pair: Pair, attempt: Attempt, timeout: Duration) -> Result<Trial, String> {
-        self.wait(pair.client(), timeout, |pod| trial(pod, attempt)).await
+    pub async fn outcome(&self, peer: Peer, attempt: Attempt, timeout: Duration) -> Result<Trial, String> {
+        self.wait(peer.name(), timeout, |pod| trial(pod, attempt)).await
     }
 
-    /// Allows the listed pair, and nobody else, to talk to each other.
-    fn policy(&self) -> Value {
-        let apps = [Pair::Listed.server(), Pair::Listed.client()];
-        let listed = json!({"matchExpressions": [{"key": "app", "operator": "In", "values": apps}]});
+    fn attempting(&self, attempt: Attempt, target: &str, patience: Duration) -> Value {
+        let seconds = patience.as_secs().to_string();
+        let arguments = ["probe", attempt.verb(), target, "--seconds", &seconds].map(str::to_owned);
+        self.container(&attempt.name(), &arguments)
+    }
+
+    /// A name that leads to the pod's own address.
+    fn service(&self, peer: Peer) -> Value {
+        let name = peer.name();
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"clusterIP": "None", "selector": {"app": name}, "ports": [{"port": PORT}]},
+        })
+    }
+
+    fn policy(&self, peer: Peer, mut rules: Value) -> Value {
+        rules["podSelector"] = json!({"matchLabels": {"app": peer.name()}});
         json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-            "metadata": {"name": "listed", "namespace": self.namespace},
-            "spec": {
-                "podSelector": listed,
-                "policyTypes": ["Ingress", "Egress"],
-                "ingress": [{"from": [{"podSelector": listed}]}],
-                "egress": [{"to": [{"podSelector": listed}]}],
-            },
+            "metadata": {"name": peer.name(), "namespace": self.namespace},
+            "spec": rules,
         })
     }
 
@@ -304,7 +323,7 @@ impl<'a> Ground<'a> {
         node: &NodeName,
         change: impl FnOnce(&mut Value),
     ) -> Result<Result<(), String>, ApiError> {
-        let mut pod = self.pod("trial", "trial", node, &[("trial", Vec::new())]);
+        let mut pod = self.pod("trial", "trial", node, vec![self.container("trial", &[])]);
         change(&mut pod);
         self.judged(&pod, |error| is_without_account(error) || is_without_quota(error)).await
     }
@@ -314,7 +333,7 @@ impl<'a> Ground<'a> {
     /// # Errors
     /// The API does not answer.
     pub async fn would_admit_without_quota(&self, node: &NodeName) -> Result<Result<(), String>, ApiError> {
-        let pod = self.pod("trial", "trial", node, &[("trial", Vec::new())]);
+        let pod = self.pod("trial", "trial", node, vec![self.container("trial", &[])]);
         self.judged(&pod, is_without_account).await
     }
 
@@ -421,13 +440,17 @@ impl<'a> Ground<'a> {
 }
 
 fn trial(pod: &Value, attempt: Attempt) -> Option<Trial> {
-    let statuses = pod.pointer("/status/containerStatuses")?.as_array()?;
-    let status = statuses.iter().find(|status| status["name"] == attempt.name())?;
-    let ended = status.pointer("/state/terminated")?;
+    let ended = status(pod, &attempt.name())?.pointer("/state/terminated")?;
     if ended["exitCode"] == 0 {
         return Some(Trial::Succeeded);
     }
     Some(Trial::Refused(ended["message"].as_str().unwrap_or("no word").trim().to_owned()))
+}
+
+/// What is known of a container.
+fn status<'a>(pod: &'a Value, container: &str) -> Option<&'a Value> {
+    let statuses = pod.pointer("/status/containerStatuses")?.as_array()?;
+    statuses.iter().find(|status| status["name"] == container)
 }
 
 /// The namespace's default service account is made by a controller a moment after it.
