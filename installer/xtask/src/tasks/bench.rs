@@ -1,10 +1,9 @@
 //! `cargo xtask bench`: how long kubezt takes, next to what others take for the same on the same machine.
 //!
 //! On nodes that is kubeadm. Both sides start from new nodes with the same artifacts on them: programs in place, images in
-//! containerd's store. Nothing else is prepared for kubezt, whose figure includes the verification at the end. kubeadm's nodes get
-//! more: containerd is configured and runs before the clock starts, and so are the files that harden. Both sides are hardened, with the
-//! same values as far as kubeadm takes them (no host firewall, no balancer, no certificates of a day there), and verified, kubeadm's by
-//! kube-bench, which asks less. What its side takes without that is a figure of its own.
+//! containerd's store. Both are hardened, with the same values as far as kubeadm takes them (no host firewall, no balancer, no
+//! certificates of a day there), and verified, kubeadm's by kube-bench, which asks less. What its side takes without that is a figure of
+//! its own.
 //!
 //! The plain bench has one control-plane node and two workers; `--whole` adds what takes longer.
 //!

@@ -64,7 +64,7 @@ RestartSec=1
 WantedBy=multi-user.target
 ";
 
-/// What was measured, in seconds since the start of `kubeadm init`.
+/// What was measured, in seconds since nodes had the artifacts and nothing else.
 #[derive(Debug, Clone, Copy)]
 pub struct Kubeadm {
     /// Until all nodes are Ready and Cilium's agents and operator and CoreDNS are available, which is what kubezt waits for before it
@@ -89,8 +89,9 @@ pub fn yardstick(bench: &Bench) -> Result<Vec<Artifact>> {
 /// A command fails. What kube-bench finds is none.
 pub fn measure(bench: &Bench, components: &[Artifact], yardstick: &[Artifact]) -> Result<Kubeadm> {
     let side = Side::new(bench)?;
-    report::timed("nodes ready for kubeadm", || side.prepare(components, yardstick))?;
+    report::timed("kubeadm's own to the nodes", || side.place(components, yardstick))?;
     let started = Instant::now();
+    report::timed("nodes ready for kubeadm", || side.configure())?;
     report::timed("kubeadm init, join, Cilium", || side.bring_up())?;
     let ready = started.elapsed().as_secs_f64();
     report::timed("kube-bench", || side.verify())?;
@@ -142,40 +143,14 @@ impl<'a> Side<'a> {
         quiet(&mut node::command(&self.bench.lab.name, node, words))
     }
 
-    /// What an administrator has done before kubeadm: containerd running, units known.
-    fn prepare(&self, components: &[Artifact], yardstick: &[Artifact]) -> Result<()> {
-        for node in &self.bench.lab.nodes {
-            let name = &node.name;
-            for file in yardstick.iter().filter(|artifact| artifact.is_file()) {
-                node::install(name, &file.content()?, &file.target)?;
-            }
-            // The very configuration that kubezt gives containerd, so that the runtime makes no difference.
-            for file in ["/etc/containerd/config.toml", "/etc/systemd/system/containerd.service"] {
-                node::write(name, file, 0o644, &self.rendered_file(name, file)?)?;
-            }
-            node::write(name, "/etc/systemd/system/kubelet.service", 0o644, KUBELET_UNIT)?;
-            if self.is_highly_available() {
-                let hosts = fs_err::read_to_string(node::path(name, "etc/hosts"))?;
-                node::write(
-                    name,
-                    "/etc/hosts",
-                    0o644,
-                    &format!("{hosts}{} {ENDPOINT}\n", self.first.address),
-                )?;
-            }
-            node::write(name, SYSCTLS, 0o644, &self.rendered_file(name, SYSCTLS)?)?;
-            self.on(name, &["sysctl", "--load", SYSCTLS])?;
-            self.on(name, &["systemctl", "daemon-reload"])?;
-            self.on(name, &["systemctl", "enable", "--now", "containerd"])?;
-            self.on(name, &["systemctl", "enable", "kubelet"])?;
-        }
-        let encryption = hardening::encryption(&new_key()?);
-        for node in self.bench.lab.nodes.iter().filter(|node| !is_worker(node)) {
-            node::write(&node.name, hardening::ENCRYPTION, 0o600, &encryption)?;
-            self.copy_rendered(&node.name, hardening::VOLUMES.iter().map(|volume| volume.path))?;
-        }
+    /// Puts on the nodes what an administrator brings along: programs, kube-bench's checks, and configuration that was written by hand
+    /// once.
+    fn place(&self, components: &[Artifact], yardstick: &[Artifact]) -> Result<()> {
         let checks = kube_bench::checks()?;
         for node in &self.bench.lab.nodes {
+            for file in yardstick.iter().filter(|artifact| artifact.is_file()) {
+                node::install(&node.name, &file.content()?, &file.target)?;
+            }
             let target = node::path(&node.name, kube_bench::CHECKS);
             fs_err::create_dir_all(target.parent().context("the checks have a folder above them")?)?;
             quiet(program("cp", ["-r", "--no-preserve=mode"]).args([&checks, &target]))?;
@@ -189,6 +164,39 @@ impl<'a> Side<'a> {
         }
         quiet(&mut program::<&str>("sync", []))?;
         Ok(())
+    }
+
+    /// Prepares all nodes at once for kubeadm, which finds a container runtime that runs, and kubelet's unit.
+    fn configure(&self) -> Result<()> {
+        let encryption = hardening::encryption(&new_key()?);
+        thread::scope(|scope| {
+            let encryption = &encryption;
+            let nodes = self.bench.lab.nodes.iter();
+            let runs: Vec<_> =
+                nodes.map(|node| scope.spawn(move || self.configure_node(node, encryption))).collect();
+            runs.into_iter().try_for_each(|run| run.join().map_err(|_| anyhow!("a thread panicked"))?)
+        })
+    }
+
+    fn configure_node(&self, node: &Node, encryption: &str) -> Result<()> {
+        let name = &node.name;
+        // The very configuration that kubezt gives containerd, so that the runtime makes no difference.
+        for file in ["/etc/containerd/config.toml", "/etc/systemd/system/containerd.service", SYSCTLS] {
+            node::write(name, file, 0o644, &self.rendered_file(name, file)?)?;
+        }
+        node::write(name, "/etc/systemd/system/kubelet.service", 0o644, KUBELET_UNIT)?;
+        if self.is_highly_available() {
+            let hosts = fs_err::read_to_string(node::path(name, "etc/hosts"))?;
+            node::write(name, "/etc/hosts", 0o644, &format!("{hosts}{} {ENDPOINT}\n", self.first.address))?;
+        }
+        if !is_worker(node) {
+            node::write(name, hardening::ENCRYPTION, 0o600, encryption)?;
+            self.copy_rendered(name, hardening::VOLUMES.iter().map(|volume| volume.path))?;
+        }
+        self.on(name, &["sysctl", "--load", SYSCTLS])?;
+        self.on(name, &["systemctl", "daemon-reload"])?;
+        self.on(name, &["systemctl", "enable", "--now", "containerd"])?;
+        self.on(name, &["systemctl", "enable", "kubelet"]).map(drop)
     }
 
     fn bring_up(&self) -> Result<()> {

@@ -1,5 +1,5 @@
 //! Hardening by kubeadm's own means: extra arguments and files of the components, with the values that kubezt renders for the same
-//! cluster file. What an administrator writes by hand once is there before the clock starts.
+//! cluster file.
 
 use anyhow::{Context, Result};
 use serde_yaml::{Mapping, Value};
