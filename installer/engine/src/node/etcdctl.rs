@@ -141,20 +141,23 @@ impl Etcdctl {
         Ok(answer.kvs.into_iter().next().map(|pair| pair.value))
     }
 
-    /// Writes a value, which shows in the process list.
+    /// Writes a value, which shows in the process list, and which etcd removes again after so many seconds.
     ///
     /// # Errors
     /// etcd does not answer, or has no leader.
-    pub async fn put(&self, key: &str, value: &str) -> Result<(), NodeError> {
-        self.ask::<serde::de::IgnoredAny>(&["put", key, value]).await.map(drop)
+    pub async fn put_for(&self, seconds: u32, key: &str, value: &str) -> Result<(), NodeError> {
+        let Lease { id } = self.ask(&["lease", "grant", &seconds.to_string()]).await?;
+        let lease = format!("--lease={id:x}");
+        self.ask::<serde::de::IgnoredAny>(&["put", &lease, key, value]).await.map(drop)
     }
 
-    /// Removes a key; nothing to do where it is absent.
+    /// How many keys begin like this, as far as the one member knows that is asked; it needs no leader for that.
     ///
     /// # Errors
-    /// etcd does not answer, or has no leader.
-    pub async fn delete(&self, key: &str) -> Result<(), NodeError> {
-        self.ask::<serde::de::IgnoredAny>(&["del", key]).await.map(drop)
+    /// It does not answer.
+    pub async fn known(&self, prefix: &str) -> Result<usize, NodeError> {
+        let answer: Range = self.ask(&["get", "--prefix", "--keys-only", "--consistency=s", prefix]).await?;
+        Ok(answer.kvs.len())
     }
 
     async fn ask<T: for<'a> Deserialize<'a>>(&self, command: &[&str]) -> Result<T, NodeError> {
@@ -180,6 +183,12 @@ impl Etcdctl {
             why: format!("it printed what is no answer: {why}"),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Lease {
+    #[serde(rename = "ID")]
+    id: i64,
 }
 
 #[derive(Deserialize)]

@@ -37,8 +37,12 @@ const FORMING: &str = "forming";
 /// the log's place of long ago. Changes of members that come after that place are refused when they are read again, and a
 /// member that lost its fellows waits for them for ever. Behind a snapshot nothing is read again.
 const SNAPSHOTS: &str = "--snapshot-count=1";
-/// Key that is written and removed again when a cluster is founded.
-const MARK: &str = "kubezt/formed";
+/// Below this each founder of a cluster writes its name once it is a member for good.
+const MARKS: &str = "kubezt/formed/";
+/// How long these keys stay, in seconds.
+const MARKED: u32 = 120;
+/// How long a founder stays for the others: those that are not members for good yet need most of them for that.
+const STAY: Duration = Duration::from_secs(20);
 /// Where the manifest lets etcd tell its metrics, on loopback and without TLS.
 const METRICS: &str = "127.0.0.1:2381";
 /// Bytes of metrics that are looked at; there are some hundred thousand.
@@ -73,7 +77,11 @@ pub async fn form(
     let deadline = Deadline::after(seconds);
     nothing_runs(root, &deadline).await?;
     let forming = data.join(FORMING);
-    let founds = matches!(&cluster, EtcdCluster::Founded { members } if members.len() > 1);
+    let founders = match &cluster {
+        EtcdCluster::Founded { members } => members.len(),
+        EtcdCluster::Joined { .. } => 0,
+    };
+    let mark = (founders > 1).then(|| format!("{MARKS}{name}"));
     let (state, members) = match cluster {
         EtcdCluster::Founded { members } => ("new", members),
         EtcdCluster::Joined { endpoints } => {
@@ -91,7 +99,7 @@ pub async fn form(
     let here = Etcdctl::here(root)?;
     loop {
         running.alive()?;
-        match formed(&here, founds).await {
+        match formed(&here, mark.as_deref()).await {
             Ok(()) => break,
             Err(last) if deadline.is_over() => {
                 let said = running.said();
@@ -102,24 +110,25 @@ pub async fn form(
         }
         sleep(PAUSE).await;
     }
+    if mark.is_some() {
+        let left = Instant::now() + STAY;
+        while Instant::now() < left && !here.known(MARKS).await.is_ok_and(|known| known >= founders) {
+            running.alive()?;
+            sleep(PAUSE).await;
+        }
+    }
     running.stop().await?;
     let place = data.join(DATA);
     blocking(root, move |_| put_into_place(&forming, &place)).await
 }
 
-/// Whether the member is one for good; otherwise what is so instead.
-async fn formed(here: &Etcdctl, founds: bool) -> Result<(), String> {
+/// Whether the member is one for good; otherwise what is so instead. A founder writes its mark then.
+async fn formed(here: &Etcdctl, mark: Option<&str>) -> Result<(), String> {
     current(here).await?;
-    if founds {
-        cluster_version().await?;
-        // Entries after the one that set the version, so that a snapshot is taken behind it.
-        let marked = async {
-            here.put(MARK, "formed").await?;
-            here.delete(MARK).await
-        };
-        marked.await.map_err(|error: NodeError| error.chain())?;
-    }
-    Ok(())
+    let Some(mark) = mark else { return Ok(()) };
+    cluster_version().await?;
+    // Entries after the one that set the version, so that a snapshot is taken behind it.
+    here.put_for(MARKED, mark, "formed").await.map_err(|error| error.chain())
 }
 
 /// Whether the members have agreed on a cluster version, which only the metrics tell.
