@@ -78,7 +78,7 @@ struct Trial<'a> {
     ground: Ground<'a>,
     /// What was tried before the namespace had a quota.
     first_pod: quota::FirstPod,
-    /// The control-plane node that the API is asked through.
+    /// The first control-plane node that was reached.
     first: &'a Node,
     unique: String,
 }
@@ -103,24 +103,15 @@ impl<'a> Trial<'a> {
         let data_path = || data_path.get_or_init(|| data_path::try_both(&self.ground, self.cluster));
         let result = match probe {
             Probe::WeakTls { component, attempt } => {
-                let tries = self.nodes_of(component).into_iter().map(async |node| {
-                    let result = patiently(|| self.weak_tls(node, component, attempt)).await;
-                    outcome(id.clone(), Some(node.name.clone()), result)
-                });
-                return futures::future::join_all(tries).await;
+                let attempt = async |node| patiently(|| self.weak_tls(node, component, attempt)).await;
+                return on_each(&id, self.nodes_of(component), attempt).await;
             }
             Probe::Firewall {} => {
-                let tries = self.cluster.nodes.iter().map(async |node| {
-                    outcome(id.clone(), Some(node.name.clone()), self.closed_ports(node).await)
-                });
-                return futures::future::join_all(tries).await;
+                return on_each(&id, &self.cluster.nodes, async |node| self.closed_ports(node).await).await;
             }
             Probe::AuditRecord {} => {
-                let tries = self.cluster.control_plane().map(async |node| {
-                    let result = patiently(|| self.audit_record(node)).await;
-                    outcome(id.clone(), Some(node.name.clone()), result)
-                });
-                return futures::future::join_all(tries).await;
+                let attempt = async |node| patiently(|| self.audit_record(node)).await;
+                return on_each(&id, self.cluster.control_plane(), attempt).await;
             }
             Probe::AnonymousRequest { health } => patiently(|| self.anonymous(health)).await,
             Probe::PrivilegedPod {} => patiently(|| self.privileged_pod()).await,
@@ -205,6 +196,19 @@ impl<'a> Trial<'a> {
         let audit_id = format!("kubezt-{}", self.unique);
         audit::record(&client, &log, &audit_id, |read| self.fleet.nodes.read(&node.name, read)).await
     }
+}
+
+/// Tries a probe on each of these nodes, all at once.
+async fn on_each<'n>(
+    id: &str,
+    nodes: impl IntoIterator<Item = &'n Node>,
+    attempt: impl AsyncFn(&'n Node) -> Result<Tried, String>,
+) -> Vec<ProbeOutcome> {
+    let attempt = &attempt;
+    let tries = nodes
+        .into_iter()
+        .map(|node| async move { outcome(id.to_owned(), Some(node.name.clone()), attempt(node).await) });
+    futures::future::join_all(tries).await
 }
 
 /// Tries again while a server that was started a moment ago does not answer yet.

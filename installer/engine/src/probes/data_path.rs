@@ -58,14 +58,13 @@ pub async fn try_both(ground: &Ground<'_>, cluster: &Cluster) -> DataPath {
     let resolved = in_time(Peer::Unlisted, resolve).await;
     if !matches!(resolved, Ok(Trial::Succeeded)) {
         // Without names the addresses still tell whether what is unlisted is dropped.
-        let (client, unlisted, server) = (Peer::Client, Peer::Unlisted, Peer::Server);
         let by_address =
             |from, node, to, patience| ground.connect_by_address(from, node, to, patience, TIMEOUT);
-        let listed = by_address(client, near, server, PATIENCE).await;
+        let listed = by_address(Peer::Client, near, Peer::Server, PATIENCE).await;
         let succeeded = |trial: Trial| (trial == Trial::Succeeded).then_some(trial);
         let unlisted = Unlisted {
-            reached: by_address(client, near, unlisted, SILENCE).await.map(succeeded),
-            reaches: by_address(unlisted, far, server, SILENCE).await.map(succeeded),
+            reached: by_address(Peer::Client, near, Peer::Unlisted, SILENCE).await.map(succeeded),
+            reaches: by_address(Peer::Unlisted, far, Peer::Server, SILENCE).await.map(succeeded),
         };
         return DataPath {
             default_deny: judge_drop(near, far, &listed, unlisted),

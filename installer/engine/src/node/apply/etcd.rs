@@ -114,6 +114,7 @@ pub async fn form(
         let left = Instant::now() + STAY;
         while Instant::now() < left && !here.known(MARKS).await.is_ok_and(|known| known >= founders) {
             running.alive()?;
+            progress("not all founders are members for good".to_owned());
             sleep(PAUSE).await;
         }
     }

@@ -1,5 +1,5 @@
-//! What 200 hosts are like: `kubezt plan` next to Ansible's `setup` module, as it is installed and as is advised for many hosts, in turn and on
-//! the same SSH servers.
+//! What 200 hosts are like: `kubezt plan` next to Ansible's `setup` module, as Ansible is installed and as is advised for many hosts, in
+//! turn and on the same SSH servers.
 //!
 //! The servers are OpenSSH's, one for each host, on loopback addresses of this machine (see [`hosts`]), so what hosts do counts on both
 //! sides. kubezt does more: it also reads its cluster file, renders what 200 nodes are to have, and plans what each lacks. Both are
@@ -60,8 +60,8 @@ pub fn measure(binary: &Path, folder: &Path) -> Result<Option<Facts>> {
         }
     };
     fs_err::write(folder.join("cluster.yaml"), cluster(&hosts))?;
-    let theirs =
-        [Ansible::new(folder, &hosts, Setup::Installed)?, Ansible::new(folder, &hosts, Setup::Advised)?];
+    let installed = Ansible::new(folder, &hosts, Setup::Installed)?;
+    let advised = Ansible::new(folder, &hosts, Setup::Advised)?;
     let plan = |run: &str| -> Result<Measured> {
         let log = folder.join(format!("{run}.log"));
         let mut plan = command::program(binary, ["plan", "--summary"]);
@@ -71,19 +71,22 @@ pub fn measure(binary: &Path, folder: &Path) -> Result<Option<Facts>> {
     };
 
     plan("first")?;
-    theirs.iter().try_for_each(|ansible| ansible.gather("first", Some(&hosts.names()[0])).map(drop))?;
+    for ansible in [&installed, &advised] {
+        ansible.gather("first", Some(&hosts.names()[0]))?;
+    }
     let idle = || report::timed("the machine is idle again", measure::settle);
     let mut ours: Vec<Measured> = Vec::new();
-    let mut gathered: Vec<Measured> = Vec::new();
-    for (round, ansible) in theirs.iter().enumerate() {
+    let mut before = |run: &str, ansible: &Ansible| {
         idle()?;
-        ours.push(plan(&format!("kubezt-{round}"))?);
-        gathered.push(ansible.gather("all", None)?);
-    }
+        ours.push(plan(run)?);
+        ansible.gather("all", None)
+    };
+    let installed = before("kubezt-0", &installed)?;
+    let advised = before("kubezt-1", &advised)?;
     idle()?;
-    ours.push(plan("kubezt-last")?);
+    ours.push(plan("kubezt-2")?);
     let median = |figure: fn(&Measured) -> f64| measure::median(ours.iter().map(figure));
-    let (kubezt, [installed, advised]) = (median(|run| run.seconds), [&gathered[0], &gathered[1]]);
+    let kubezt = median(|run| run.seconds);
     report::line(&format!(
         "  without what hosts do, kubezt takes {:.1} s of a processor, Ansible {:.1} and {:.1} s",
         median(|run| run.processor_seconds),

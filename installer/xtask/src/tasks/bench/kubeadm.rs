@@ -22,7 +22,6 @@ use base64::Engine;
 use serde_yaml::Value;
 
 use self::hardening::mapping;
-
 use super::artifacts::{self, Artifact};
 use super::{Bench, node};
 use crate::command::{program, quiet};
@@ -33,6 +32,12 @@ use crate::report;
 const CONFIGURATION: &str = "/root/kubeadm.yaml";
 /// Folder of manifests on the control plane.
 const MANIFESTS: &str = "/root/manifests";
+
+/// Manifests of the cluster, as they are applied. Quotas (`rbac`) come first, without which no pod is let in. The kind of network policies
+/// comes with Cilium; without them CoreDNS may not speak to anybody.
+const PARTS: [&str; 6] = ["rbac", "namespaces", CILIUM, "coredns", "policies", "network-policies"];
+/// The one that names the API server.
+const CILIUM: &str = "cilium";
 
 /// Name of the API where there are several servers (`controlPlaneEndpoint`).
 const ENDPOINT: &str = "kubeadm-api";
@@ -157,10 +162,12 @@ impl<'a> Side<'a> {
         }
         let name = &self.first.name;
         node::write(name, CONFIGURATION, 0o600, &self.init_configuration(components)?)?;
-        let cilium = reached_at(&self.cluster_file("cilium")?, &self.first.address.to_string(), "6443")?;
-        node::write(name, &format!("{MANIFESTS}/cilium.yaml"), 0o644, &cilium)?;
-        for part in ["rbac", "namespaces", "policies", "coredns", "network-policies"] {
-            node::write(name, &format!("{MANIFESTS}/{part}.yaml"), 0o644, &self.cluster_file(part)?)?;
+        for part in PARTS {
+            let mut manifests = self.cluster_file(part)?;
+            if part == CILIUM {
+                manifests = reached_at(&manifests, &self.first.address.to_string(), "6443")?;
+            }
+            node::write(name, &format!("{MANIFESTS}/{part}.yaml"), 0o644, &manifests)?;
         }
         quiet(&mut program::<&str>("sync", []))?;
         Ok(())
@@ -169,13 +176,7 @@ impl<'a> Side<'a> {
     /// Prepares all nodes at once for kubeadm, which finds a container runtime that runs, and kubelet's unit.
     fn configure(&self) -> Result<()> {
         let encryption = hardening::encryption(&new_key()?);
-        thread::scope(|scope| {
-            let encryption = &encryption;
-            let nodes = self.bench.lab.nodes.iter();
-            let runs: Vec<_> =
-                nodes.map(|node| scope.spawn(move || self.configure_node(node, encryption))).collect();
-            runs.into_iter().try_for_each(|run| run.join().map_err(|_| anyhow!("a thread panicked"))?)
-        })
+        at_once(&self.bench.lab.nodes, |node| self.configure_node(node, &encryption))
     }
 
     fn configure_node(&self, node: &Node, encryption: &str) -> Result<()> {
@@ -213,9 +214,7 @@ impl<'a> Side<'a> {
         thread::scope(|scope| {
             let joins: Vec<_> =
                 self.others.iter().map(|node| scope.spawn(|| self.join(node, &said))).collect();
-            // Quotas come first, without which no pod is let in. The kind of network policies comes with Cilium; without them CoreDNS may
-            // not speak to anybody.
-            for part in ["rbac", "namespaces", "cilium", "coredns", "policies", "network-policies"] {
+            for part in PARTS {
                 self.kubectl(&["apply", "-f", &format!("{MANIFESTS}/{part}.yaml")])?;
             }
             joins.into_iter().try_for_each(|join| join.join().map_err(|_| anyhow!("a thread panicked"))?)
@@ -241,19 +240,14 @@ impl<'a> Side<'a> {
 
     /// Runs kube-bench on all nodes at once.
     fn verify(&self) -> Result<()> {
-        thread::scope(|scope| {
-            let on = |node: &'a Node| {
-                let command = kube_bench::command(is_worker(node));
-                let words: Vec<&str> = command.iter().map(String::as_str).collect();
-                let totals =
-                    kube_bench::totals(&self.on(&node.name, &words)?).with_context(|| node.name.clone())?;
-                let kube_bench::Totals { pass, fail, warn } = totals;
-                report::line(&format!("  {}: {pass} pass, {fail} fail, {warn} warn", node.name));
-                Ok(())
-            };
-            let runs: Vec<_> =
-                self.bench.lab.nodes.iter().map(|node| scope.spawn(move || on(node))).collect();
-            runs.into_iter().try_for_each(|run| run.join().map_err(|_| anyhow!("a thread panicked"))?)
+        at_once(&self.bench.lab.nodes, |node| {
+            let command = kube_bench::command(is_worker(node));
+            let words: Vec<&str> = command.iter().map(String::as_str).collect();
+            let totals =
+                kube_bench::totals(&self.on(&node.name, &words)?).with_context(|| node.name.clone())?;
+            let kube_bench::Totals { pass, fail, warn } = totals;
+            report::line(&format!("  {}: {pass} pass, {fail} fail, {warn} warn", node.name));
+            Ok(())
         })
     }
 
@@ -380,6 +374,14 @@ fn do_host_work_in_pods(cluster: &mut Value) -> Result<()> {
 
 fn is_worker(node: &Node) -> bool {
     node.role == "worker"
+}
+
+/// Does the same on all nodes at once.
+fn at_once(nodes: &[Node], on_node: impl Fn(&Node) -> Result<()> + Sync) -> Result<()> {
+    thread::scope(|scope| {
+        let runs: Vec<_> = nodes.iter().map(|node| scope.spawn(|| on_node(node))).collect();
+        runs.into_iter().try_for_each(|run| run.join().map_err(|_| anyhow!("a thread panicked"))?)
+    })
 }
 
 /// 32 bytes, in base64.

@@ -4,13 +4,14 @@
 use anyhow::{Context, Result};
 use serde_yaml::{Mapping, Value};
 
-/// Folder of a control-plane node that its API server reads or writes, and whether it only reads.
+/// Folder of a control-plane node that its API server reads, or writes where it is not `read_only`.
 pub struct Volume {
     pub name: &'static str,
     pub path: &'static str,
     pub read_only: bool,
 }
 
+/// All of them.
 pub const VOLUMES: [Volume; 4] = [
     Volume { name: "admission", path: "/etc/kubernetes/admission", read_only: true },
     Volume { name: "audit", path: "/etc/kubernetes/audit", read_only: true },
@@ -31,6 +32,7 @@ pub struct Component {
     pub flags: &'static [&'static str],
 }
 
+/// All of them.
 pub const COMPONENTS: [Component; 4] = [
     Component {
         pod: "kube-apiserver",
@@ -124,6 +126,7 @@ pub fn encryption(key: &str) -> String {
     )
 }
 
+/// A mapping of these entries, in this order.
 pub fn mapping<const N: usize>(entries: [(&str, Value); N]) -> Value {
     entries.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<Mapping>().into()
 }
