@@ -149,9 +149,12 @@ fn not_ready_after(plan: &Plan, step: &Step) -> Option<String> {
         _ => false,
     });
     let waits = actions(step).iter().any(waits_for_api_server);
-    let promotion = step.node.as_ref().map(|node| StepId::on(node, "etcd-promotion"));
-    let joins = plan.steps.iter().any(|other| Some(&other.id) == promotion.as_ref());
-    (away && !waits && !joins).then(|| format!("{} does not wait for the API server to be ready", step.id))
+    let later = step.node.as_ref().map(|node| StepId::on(node, "api-server"));
+    let waits_later = || {
+        let later = plan.steps.iter().filter(|other| Some(&other.id) == later.as_ref());
+        later.flat_map(actions).any(waits_for_api_server)
+    };
+    (away && !waits && !waits_later()).then(|| format!("{} does not wait for the API server to be ready", step.id))
 }
 
 fn waits_for_api_server(action: &Action) -> bool {

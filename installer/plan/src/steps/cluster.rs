@@ -19,7 +19,7 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
         || applies.iter().any(|(_, due)| !due.changes.is_empty())
         || !assessment.unready.is_empty();
     let every = |what: &'static str| desired.nodes.iter().map(move |node| StepId::on(&node.node.name, what));
-    let serves = |node: &Node| ["kubelet", "etcd-promotion"].map(|what| StepId::on(&node.name, what));
+    let serves = |node: &Node| ["kubelet", "api-server"].map(|what| StepId::on(&node.name, what));
     let control_plane: Vec<StepId> = desired.cluster.control_plane().flat_map(serves).collect();
 
     // An API that answers goes on without one of its servers; one that is only about to be needs all of them.

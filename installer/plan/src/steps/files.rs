@@ -131,11 +131,25 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
     }
     // Nor is the next API server, whose clients may have gone to this one; a server whose etcd has no vote yet does not serve.
     if away && !context.etcd.joins(context.name()) {
-        let condition = Condition::ApiServerReady { address: context.api_server() };
-        actions.follow(Action::Wait { condition, timeout_seconds: API_SERVER_TIMEOUT_SECONDS });
+        actions.follow(until_it_serves(context));
     }
     let needs = ["images", "configuration", "etcd-member"].map(|what| context.id(what)).to_vec();
     actions.into_draft(context, "control-plane", "Write static pods", needs, interrupts)
+}
+
+/// Waits for the API server whose etcd got its vote.
+pub(super) fn api_server(context: &NodeContext<'_>) -> Draft {
+    let mut actions = Actions::default();
+    if context.etcd.joins(context.name()) {
+        actions.follow(until_it_serves(context));
+    }
+    let needs = vec![context.id("etcd-promotion")];
+    actions.into_draft(context, "api-server", "Wait for the API server", needs, Disruption::None)
+}
+
+fn until_it_serves(context: &NodeContext<'_>) -> Action {
+    let condition = Condition::ApiServerReady { address: context.api_server() };
+    Action::Wait { condition, timeout_seconds: API_SERVER_TIMEOUT_SECONDS }
 }
 
 /// Why a pod that runs has to read its files again; `None` where it runs with those that are to be there.
@@ -145,6 +159,10 @@ fn outdated(context: &NodeContext<'_>, pod: &str) -> Option<String> {
     };
     // A process that still ends may run beside the new one.
     let started = running.iter().map(|process| process.started).max()?;
+    // It would call itself ready and leave calls unanswered: each of its clients of etcd pauses by itself, for up to two minutes.
+    if pod == API_SERVER && context.etcd.joins(context.name()) {
+        return Some("it was without its etcd".to_owned());
+    }
     let read = OnChange::ReadAtStart(pod.to_owned());
     let files = || context.desired.files.iter().filter(|file| file.on_change == read);
     let bundles = || context.desired.bundles.iter().filter(|bundle| bundle.on_change == read);

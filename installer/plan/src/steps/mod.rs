@@ -16,7 +16,8 @@
 //! | `control-plane` | control-plane nodes | `images`, `configuration`, `etcd-member` |
 //! | `kubelet` | every node | `services`, `configuration`, and its `control-plane` |
 //! | `etcd-promotion` | control-plane nodes that join | `kubelet` |
-//! | `api-ready` | cluster | `kubelet` and `etcd-promotion` of the control plane; their end, where the API answers already |
+//! | `api-server` | control-plane nodes that join | `etcd-promotion` |
+//! | `api-ready` | cluster | `kubelet` and `api-server` of the control plane; their end, where the API answers already |
 //! | the first manifest set (rights) | cluster | `api-ready` |
 //! | one step a further set | cluster | the first set, the end of every `workload-images` |
 //! | `nodes-ready` | cluster | the first set, the end of every `kubelet` and `workload-images` |
@@ -121,7 +122,7 @@ pub(crate) fn all(
             Some(NodeContext { desired: node, facts, assessment, control_plane, etcd, api_port })
         })
         .collect();
-    let node_steps: [fn(&NodeContext<'_>) -> Draft; 14] = [
+    let node_steps: [fn(&NodeContext<'_>) -> Draft; 15] = [
         etcd::removal,
         host::host,
         firewall::firewall,
@@ -136,6 +137,7 @@ pub(crate) fn all(
         files::control_plane,
         kubelet::kubelet,
         etcd::promotion,
+        files::api_server,
     ];
     let mut drafts: Vec<Draft> =
         node_steps.iter().flat_map(|step| contexts.iter().map(|context| step(context))).collect();
