@@ -154,7 +154,8 @@ fn not_ready_after(plan: &Plan, step: &Step) -> Option<String> {
         let later = plan.steps.iter().filter(|other| Some(&other.id) == later.as_ref());
         later.flat_map(actions).any(waits_for_api_server)
     };
-    (away && !waits && !waits_later()).then(|| format!("{} does not wait for the API server to be ready", step.id))
+    (away && !waits && !waits_later())
+        .then(|| format!("{} does not wait for the API server to be ready", step.id))
 }
 
 fn waits_for_api_server(action: &Action) -> bool {

@@ -92,6 +92,7 @@ fn a_pod_that_started_with_a_wrong_file_is_restarted() {
     let restart = || Action::RestartStaticPod {
         name: "kube-apiserver".to_owned(),
         manifest: manifest.path.clone(),
+        grace_seconds: 30,
         timeout_seconds: 1,
     };
     act(put("rules: []\n"));

@@ -131,6 +131,8 @@ pub enum Action {
         name: String,
         /// Absolute path of the manifest.
         manifest: String,
+        /// How long the old process may take to end before it is killed, in seconds.
+        grace_seconds: u32,
         /// How long the new process may take, in seconds.
         timeout_seconds: u32,
     },

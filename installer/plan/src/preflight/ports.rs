@@ -76,9 +76,6 @@ pub(super) fn ports(cluster: &Cluster) -> Vec<Port> {
         if cluster.settings.network.wireguard {
             ports.push(udp(51871));
         }
-        // Only its own health reports rest on this one.
-        let health = tcp(4240, "cilium", None, From::Everyone);
-        ports.push(Port { unreached: Severity::Warning, ..health });
         ports.push(tcp(9879, "cilium", None, From::Loopback));
     }
     ports

@@ -59,14 +59,8 @@ fn newcomers_listen_where_others_have_to_reach_them() {
         endpoints.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     // With one control-plane node nobody else asks its etcd or its kubelet.
-    assert_eq!(
-        told("cp1"),
-        ["TCP 10.0.0.11:6443", "TCP 10.0.0.11:7444", "UDP 10.0.0.11:8472", "TCP 10.0.0.11:4240"]
-    );
-    assert_eq!(
-        told("w1"),
-        ["TCP 10.0.0.12:10250", "TCP 10.0.0.12:7444", "UDP 10.0.0.12:8472", "TCP 10.0.0.12:4240"]
-    );
+    assert_eq!(told("cp1"), ["TCP 10.0.0.11:6443", "TCP 10.0.0.11:7444", "UDP 10.0.0.11:8472"]);
+    assert_eq!(told("w1"), ["TCP 10.0.0.12:10250", "TCP 10.0.0.12:7444", "UDP 10.0.0.12:8472"]);
 }
 
 /// What each node tries, as `from: endpoint (who answers)`.
@@ -143,11 +137,7 @@ fn members_are_tried_where_their_components_run() {
     assert_eq!(tried(&fixture, &["w2"], &[]), ["w2: TCP 10.0.0.11:6443 (it runs, 3000)"]);
     let listening = listeners(&fixture.desired, &fixture.seen, &newcomers);
     let told: Vec<String> = listening[&fixture.name("w2")].iter().map(ToString::to_string).collect();
-    assert_eq!(
-        told,
-        ["TCP 10.0.0.13:7444", "UDP 10.0.0.13:8472", "TCP 10.0.0.13:4240"],
-        "10250 is held by somebody"
-    );
+    assert_eq!(told, ["TCP 10.0.0.13:7444", "UDP 10.0.0.13:8472"], "10250 is held by somebody");
 }
 
 #[test]

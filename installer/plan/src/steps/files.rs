@@ -13,6 +13,13 @@ use crate::order::Draft;
 /// How long a static pod may take to run as its manifest says: an image start, plus etcd's first election.
 const STATIC_POD_TIMEOUT_SECONDS: u32 = 180;
 
+/// How long a static pod may take to end, as kubelet gives it (`terminationGracePeriodSeconds`). An API server waits for calls that
+/// its etcd, which has just been restarted as well, never answers.
+const GRACE_SECONDS: u32 = 30;
+
+/// How long an API server without etcd may: whatever it waits for does not come.
+const LOST_GRACE_SECONDS: u32 = 2;
+
 /// How long an API server may take to be ready: it may have to start, and asks an etcd that it lost again after pauses that grow to
 /// two minutes (gRPC connection backoff).
 const API_SERVER_TIMEOUT_SECONDS: u32 = 240;
@@ -106,10 +113,11 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
                 condition: Condition::StaticPodCurrent { name: pod.to_owned(), manifest: file.path.clone() },
                 timeout_seconds: STATIC_POD_TIMEOUT_SECONDS,
             });
-        } else if let Some(why) = outdated(context, pod) {
+        } else if let Some((why, grace_seconds)) = outdated(context, pod) {
             let restart = Action::RestartStaticPod {
                 name: pod.to_owned(),
                 manifest: file.path.clone(),
+                grace_seconds,
                 timeout_seconds: STATIC_POD_TIMEOUT_SECONDS,
             };
             actions.add(restart, "restart", &format!("pod {pod}"), why);
@@ -152,8 +160,8 @@ fn until_it_serves(context: &NodeContext<'_>) -> Action {
     Action::Wait { condition, timeout_seconds: API_SERVER_TIMEOUT_SECONDS }
 }
 
-/// Why a pod that runs has to read its files again; `None` where it runs with those that are to be there.
-fn outdated(context: &NodeContext<'_>, pod: &str) -> Option<String> {
+/// Why a pod that runs has to start again, and how many seconds it may take to end; `None` where it runs with what is to be there.
+fn outdated(context: &NodeContext<'_>, pod: &str) -> Option<(String, u32)> {
     let Reading::Processes(running) = context.reading(&Read::Process { name: pod.to_owned() }) else {
         return None;
     };
@@ -161,7 +169,7 @@ fn outdated(context: &NodeContext<'_>, pod: &str) -> Option<String> {
     let started = running.iter().map(|process| process.started).max()?;
     // It would call itself ready and leave calls unanswered: each of its clients of etcd pauses by itself, for up to two minutes.
     if pod == API_SERVER && context.etcd.joins(context.name()) {
-        return Some("it was without its etcd".to_owned());
+        return Some(("it was without its etcd".to_owned(), LOST_GRACE_SECONDS));
     }
     let read = OnChange::ReadAtStart(pod.to_owned());
     let files = || context.desired.files.iter().filter(|file| file.on_change == read);
@@ -172,8 +180,9 @@ fn outdated(context: &NodeContext<'_>, pod: &str) -> Option<String> {
     let changes = file.map(|file| &file.path).or_else(|| bundle().map(|bundle| &bundle.path));
     let paths = || files().map(|file| &file.path).chain(bundles().map(|bundle| &bundle.path));
     let newer = || context.changed_after(started, paths().map(String::as_str));
-    match changes {
+    let why = match changes {
         Some(path) => Some(format!("{path} changes, which it reads when it starts")),
         None => newer().map(|path| format!("{path} changed after it started")),
-    }
+    };
+    why.map(|why| (why, GRACE_SECONDS))
 }

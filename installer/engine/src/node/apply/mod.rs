@@ -109,8 +109,9 @@ async fn perform(
         Action::DisableUnit { name } => unit::disable(root, &name).await,
         Action::StartUnit { name } => unit::start(root, &name).await,
         Action::RestartUnit { name } => unit::restart(root, &name).await,
-        Action::RestartStaticPod { name, manifest, timeout_seconds } => {
-            pod::restart(root, name, manifest, timeout_seconds, progress).await
+        Action::RestartStaticPod { name, manifest, grace_seconds, timeout_seconds } => {
+            let grace = Duration::from_secs(grace_seconds.into());
+            pod::restart(root, name, manifest, grace, timeout_seconds, progress).await
         }
         Action::SetAside { path } => blocking(root, move |root| file::set_aside(root, &path)).await,
         Action::FormEtcdMember { manifest, cluster, timeout_seconds } => {

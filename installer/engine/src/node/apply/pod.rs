@@ -10,14 +10,10 @@ use tokio::time::{Instant, sleep};
 use super::{Applied, wait};
 use crate::node::{NodeError, NodeRoot, processes};
 
-/// How long a process may take to end, as kubelet gives it (`terminationGracePeriodSeconds`). An API server waits for calls that
-/// its etcd, which has just been restarted as well, never answers.
-const GRACE: Duration = Duration::from_secs(30);
-
 /// Between two looks whether it has ended.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Asks the pod's process to end, ends it where it does not, and waits until kubelet has started another one.
+/// Asks the pod's process to end, kills it where it has not after `grace`, and waits until kubelet has started another one.
 ///
 /// # Errors
 /// [`NodeError`] where there is no manifest, the process cannot be told to end, or no other one comes in time.
@@ -25,6 +21,7 @@ pub async fn restart(
     root: &NodeRoot,
     name: String,
     manifest: String,
+    grace: Duration,
     seconds: u32,
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<Applied, NodeError> {
@@ -36,7 +33,7 @@ pub async fn restart(
         .map(|process| process.pid)
         .collect();
     signal(&name, &before, Signal::TERM)?;
-    let end = Instant::now() + GRACE;
+    let end = Instant::now() + grace;
     let left = || -> Result<Vec<u32>, NodeError> {
         let pids = processes::named(root, &name)?.into_iter().map(|process| process.pid);
         Ok(pids.filter(|pid| before.contains(pid)).collect())

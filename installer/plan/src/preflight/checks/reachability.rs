@@ -115,15 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn only_health_reports_and_uploads_suffer_from_some_of_them() {
+    fn only_uploads_suffer_from_one_of_them() {
         let mut fixture = Fixture::new();
-        for address in ["10.0.0.13:4240", "10.0.0.13:7444"] {
-            let why = Obstacle::Refused("No route to host".to_owned());
-            fixture.reach("w1", vec![unreached("TCP", address, why)]);
-            let finding = fixture.assert_one("reachability", "warning", &["w1", "w2"], "No route to host");
-            assert_eq!(finding.remedy.ends_with("from the operator's machine"), address.ends_with("7444"));
-        }
-        fixture.reach("w1", vec![unreached("TCP", "10.0.0.13:4240", Obstacle::LongPackets)]);
+        let why = Obstacle::Refused("No route to host".to_owned());
+        fixture.reach("w1", vec![unreached("TCP", "10.0.0.13:7444", why)]);
+        let finding = fixture.assert_one("reachability", "warning", &["w1", "w2"], "No route to host");
+        assert!(finding.remedy.ends_with("from the operator's machine"), "{}", finding.remedy);
+        fixture.reach("w1", vec![unreached("TCP", "10.0.0.13:7444", Obstacle::LongPackets)]);
         fixture.assert_none("reachability");
     }
 }
