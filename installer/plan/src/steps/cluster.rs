@@ -1,6 +1,6 @@
 //! Objects in the API, and the gates that prove the cluster works.
 
-use kubezt_model::desired::{Desired, ManifestSet, Node};
+use kubezt_model::desired::{Desired, ManifestSet};
 use kubezt_model::plan::{Change, Disruption, Gate, Operation, StepId};
 
 use serde_json::json;
@@ -19,13 +19,14 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
         || applies.iter().any(|(_, due)| !due.changes.is_empty())
         || !assessment.unready.is_empty();
     let every = |what: &'static str| desired.nodes.iter().map(move |node| StepId::on(&node.node.name, what));
-    let serves = |node: &Node| ["kubelet", "api-server"].map(|what| StepId::on(&node.name, what));
-    let control_plane: Vec<StepId> = desired.cluster.control_plane().flat_map(serves).collect();
+    let control_plane = |what: &'static str| {
+        desired.cluster.control_plane().map(move |node| StepId::on(&node.name, what)).collect::<Vec<_>>()
+    };
 
     // An API that answers goes on without one of its servers; one that is only about to be needs all of them.
     let waits = match assessment.api_reachable {
-        true => Waits { needs: Vec::new(), after: control_plane },
-        false => Waits { needs: control_plane, after: Vec::new() },
+        true => Waits { needs: Vec::new(), after: control_plane("controllers") },
+        false => Waits::needing(control_plane("api-server")),
     };
     let mut drafts = vec![gate("api-ready", "Wait for the API", Gate::ApiReady, waits, anything)];
     let first = applies.first().map(|(set, _)| StepId::cluster(&set.name));

@@ -42,6 +42,12 @@ impl Actions {
         self.actions.push(action);
     }
 
+    /// Adds what others are, after these.
+    pub fn extend(&mut self, others: Self) {
+        self.actions.extend(others.actions);
+        self.changes.extend(others.changes);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
     }

@@ -3,7 +3,7 @@
 use kubezt_model::action::{Action, Condition};
 use kubezt_model::desired::{OnChange, RenderedFile, Sensitivity};
 use kubezt_model::node::{FileReading, Read, Reading};
-use kubezt_model::plan::Disruption;
+use kubezt_model::plan::{Disruption, StepId};
 use similar::TextDiff;
 
 use super::NodeContext;
@@ -94,17 +94,68 @@ pub(super) fn configuration(context: &NodeContext<'_>) -> Draft {
     actions.into_draft(context, "configuration", "Write configuration", needs, Disruption::None)
 }
 
-/// Static-pod manifests: kubelet notices them and replaces the pod, which is waited for where kubelet runs already. A pod
-/// whose manifest is right, and that started with a file which was not, is restarted.
+/// Manifests of etcd and, where it runs already, of the API server beside it.
 pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
-    let kubelet_runs = super::units::is_active(context, super::kubelet::KUBELET);
+    let together = !begins(context);
+    let interrupts = static_pods(context, &mut actions, |pod| pod == ETCD || together && pod == API_SERVER);
+    // The next API server is not restarted before this one is ready, whose clients may have gone to it. An API server whose etcd
+    // restarts is as little there as one that restarts itself.
+    if together && interrupts != Disruption::None {
+        actions.follow(until_it_serves(context));
+    }
+    let needs = ["images", "configuration", "etcd-member"].map(|what| context.id(what)).to_vec();
+    actions.into_draft(context, "control-plane", "Write static pods", needs, interrupts)
+}
+
+/// The manifest of an API server that begins: etcd beside it answers by then. Each of its many clients of etcd that asked too early
+/// would pause before it asks again (gRPC connection backoff).
+pub(super) fn api_server(context: &NodeContext<'_>) -> Draft {
+    let mut actions = Actions::default();
+    let mut starts = Actions::default();
+    let interrupts = static_pods(context, &mut starts, |pod| pod == API_SERVER && begins(context));
+    if !starts.is_empty() {
+        actions.follow(until_etcd_is_current());
+        actions.extend(starts);
+    }
+    // A server of a new cluster refuses to say whether it is ready before rights are granted.
+    if context.etcd.joins(context.name()) {
+        actions.follow(until_it_serves(context));
+    }
+    let needs = ["images", "kubelet", "etcd-promotion"].map(|what| context.id(what)).to_vec();
+    actions.into_draft(context, "api-server", "Start the API server", needs, interrupts)
+}
+
+/// Manifests of what works through the API, which answers by then: what asks too early asks again after pauses that grow to half a
+/// minute.
+pub(super) fn controllers(context: &NodeContext<'_>) -> Draft {
+    let mut actions = Actions::default();
+    let interrupts = static_pods(context, &mut actions, |pod| ![ETCD, API_SERVER].contains(&pod));
+    let mut needs = ["images", "api-server"].map(|what| context.id(what)).to_vec();
+    if !context.assessment.api_reachable {
+        needs.push(StepId::cluster("api-ready"));
+    }
+    actions.into_draft(context, "controllers", "Start controllers", needs, interrupts)
+}
+
+/// Whether the API server starts for the first time, or after it was without its etcd.
+fn begins(context: &NodeContext<'_>) -> bool {
+    !kubelet_runs(context) || context.etcd.joins(context.name())
+}
+
+/// Manifests of static pods: kubelet notices them and replaces the pod, which is waited for where kubelet runs already. A pod
+/// whose manifest is right, and that started with a file which was not, is restarted. Answers what that interrupts.
+fn static_pods(
+    context: &NodeContext<'_>,
+    actions: &mut Actions,
+    chosen: impl Fn(&str) -> bool,
+) -> Disruption {
+    let kubelet_runs = kubelet_runs(context);
     let mut interrupts = Disruption::None;
-    let mut away = false;
-    for (file, pod) in context.desired.static_pods() {
+    for (file, pod) in context.desired.static_pods().filter(|(_, pod)| chosen(pod)) {
         // A manifest of the same content starts nothing, so after another mode or owner there is nothing to wait for.
         let replaces = context.file(&file.path).and_then(|seen| seen.digest) != Some(file.digest());
-        put_files(context, &mut actions, |on_change| *on_change == file.on_change);
+        put_files(context, actions, |on_change| *on_change == file.on_change);
         if !kubelet_runs {
             continue;
         }
@@ -124,12 +175,9 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
         } else {
             continue;
         }
-        // An API server whose etcd restarts is as little there as one that restarts itself.
-        away |= [ETCD, API_SERVER].contains(&pod);
         if pod == ETCD {
             // The next member is not restarted before this one is back.
-            let condition = Condition::EtcdCurrent;
-            actions.follow(Action::Wait { condition, timeout_seconds: STATIC_POD_TIMEOUT_SECONDS });
+            actions.follow(until_etcd_is_current());
         }
         interrupts = interrupts.max(match pod {
             ETCD => Disruption::EtcdMember,
@@ -137,22 +185,15 @@ pub(super) fn control_plane(context: &NodeContext<'_>) -> Draft {
             _ => Disruption::Controllers,
         });
     }
-    // Nor is the next API server, whose clients may have gone to this one; a server whose etcd has no vote yet does not serve.
-    if away && !context.etcd.joins(context.name()) {
-        actions.follow(until_it_serves(context));
-    }
-    let needs = ["images", "configuration", "etcd-member"].map(|what| context.id(what)).to_vec();
-    actions.into_draft(context, "control-plane", "Write static pods", needs, interrupts)
+    interrupts
 }
 
-/// Waits for the API server whose etcd got its vote.
-pub(super) fn api_server(context: &NodeContext<'_>) -> Draft {
-    let mut actions = Actions::default();
-    if context.etcd.joins(context.name()) {
-        actions.follow(until_it_serves(context));
-    }
-    let needs = vec![context.id("etcd-promotion")];
-    actions.into_draft(context, "api-server", "Wait for the API server", needs, Disruption::None)
+fn kubelet_runs(context: &NodeContext<'_>) -> bool {
+    super::units::is_active(context, super::kubelet::KUBELET)
+}
+
+fn until_etcd_is_current() -> Action {
+    Action::Wait { condition: Condition::EtcdCurrent, timeout_seconds: STATIC_POD_TIMEOUT_SECONDS }
 }
 
 fn until_it_serves(context: &NodeContext<'_>) -> Action {

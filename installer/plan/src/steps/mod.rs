@@ -16,8 +16,9 @@
 //! | `control-plane` | control-plane nodes | `images`, `configuration`, `etcd-member` |
 //! | `kubelet` | every node | `services`, `configuration`, and its `control-plane` |
 //! | `etcd-promotion` | control-plane nodes that join | `kubelet` |
-//! | `api-server` | control-plane nodes that join | `etcd-promotion` |
-//! | `api-ready` | cluster | `kubelet` and `api-server` of the control plane; their end, where the API answers already |
+//! | `api-server` | control-plane nodes where it begins | `images`, `kubelet`, `etcd-promotion` |
+//! | `controllers` | control-plane nodes | `images`, `api-server`; where no API answers yet, `api-ready` |
+//! | `api-ready` | cluster | every `api-server`; where the API answers already, the end of every `controllers` |
 //! | the first manifest set (rights) | cluster | `api-ready` |
 //! | one step a further set | cluster | the first set, the end of every `workload-images` |
 //! | `nodes-ready` | cluster | the first set, the end of every `kubelet` and `workload-images` |
@@ -122,7 +123,7 @@ pub(crate) fn all(
             Some(NodeContext { desired: node, facts, assessment, control_plane, etcd, api_port })
         })
         .collect();
-    let node_steps: [fn(&NodeContext<'_>) -> Draft; 15] = [
+    let node_steps: [fn(&NodeContext<'_>) -> Draft; 16] = [
         etcd::removal,
         host::host,
         firewall::firewall,
@@ -138,6 +139,7 @@ pub(crate) fn all(
         kubelet::kubelet,
         etcd::promotion,
         files::api_server,
+        files::controllers,
     ];
     let mut drafts: Vec<Draft> =
         node_steps.iter().flat_map(|step| contexts.iter().map(|context| step(context))).collect();

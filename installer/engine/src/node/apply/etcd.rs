@@ -43,6 +43,8 @@ const MARKS: &str = "kubezt/formed/";
 const MARKED: u32 = 120;
 /// How long a founder stays for the others: those that are not members for good yet need most of them for that.
 const STAY: Duration = Duration::from_secs(20);
+/// How long it stays on when it knows of all: only its leader's next heartbeats tell a member that the last mark is committed.
+const LINGER: Duration = Duration::from_millis(500);
 /// Where the manifest lets etcd tell its metrics, on loopback and without TLS.
 const METRICS: &str = "127.0.0.1:2381";
 /// Bytes of metrics that are looked at; there are some hundred thousand.
@@ -117,6 +119,7 @@ pub async fn form(
             progress("not all founders are members for good".to_owned());
             sleep(PAUSE).await;
         }
+        sleep(LINGER).await;
     }
     running.stop().await?;
     let place = data.join(DATA);
