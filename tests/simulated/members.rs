@@ -46,9 +46,8 @@ fn restarted(plan: &Plan, node: &str, what: &str) -> Vec<String> {
     let id = StepId::on(&node.parse().unwrap(), what);
     let step = plan.steps.iter().find(|step| step.id == id).unwrap_or_else(|| panic!("there is no {id}"));
     let Operation::Node { actions } = &step.operation else { panic!("{id} is of a node") };
-    let serves = |action: &Action| {
-        matches!(action, Action::Wait { condition: Condition::ApiServerReady { .. }, .. })
-    };
+    let serves =
+        |action: &Action| matches!(action, Action::Wait { condition: Condition::ApiServerReady { .. }, .. });
     assert!(actions.last().is_some_and(serves), "{actions:?}");
     let pods = actions.iter().filter_map(|action| match action {
         Action::RestartStaticPod { name, .. } => Some(name.clone()),
