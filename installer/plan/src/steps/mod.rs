@@ -33,6 +33,7 @@ pub(crate) mod files;
 mod firewall;
 mod host;
 mod kubelet;
+mod pods;
 mod services;
 mod units;
 
@@ -135,11 +136,11 @@ pub(crate) fn all(
         certificates::certificates,
         files::configuration,
         etcd::member,
-        files::control_plane,
+        pods::control_plane,
         kubelet::kubelet,
         etcd::promotion,
-        files::api_server,
-        files::controllers,
+        pods::api_server,
+        pods::controllers,
     ];
     let mut drafts: Vec<Draft> =
         node_steps.iter().flat_map(|step| contexts.iter().map(|context| step(context))).collect();
