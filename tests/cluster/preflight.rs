@@ -56,7 +56,7 @@ fn spoil(world: &World) -> Result<Vec<Spoiled>> {
         last,
         "nft add table inet story; nft \"add chain inet story input { type filter hook input priority 0; }\"; \
          nft add rule inet story input udp dport 8472 drop; \
-         nft add rule inet story input tcp dport 4240 ip length gt 1000 drop",
+         nft add rule inet story input tcp dport 7444 ip length gt 1000 drop",
     )?;
     let spoiled = |id, severity, words: &[&str]| Spoiled {
         id,
