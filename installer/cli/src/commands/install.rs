@@ -13,6 +13,7 @@ use kubezt_model::event::{Event, StepResult};
 use kubezt_model::plan::{Gate, Operation, Plan, Step, StepId};
 use kubezt_plan::Ticket;
 use kubezt_plan::preflight::{self, Seen};
+use kubezt_plan::steps::NODE_OBJECTS;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -170,8 +171,8 @@ fn announcing(plan: &Plan, applied: watch::Sender<bool>, sink: Sink) -> Sink {
     let needed = |step: &&Step| match &step.operation {
         // A server that was restarted is not asked before it listens.
         Operation::Gate { gate, .. } => *gate == Gate::ApiReady,
-        // What comes after nodes is waited for by the probes that need it.
-        Operation::Apply { .. } => !step.needs.contains(&StepId::cluster("nodes-ready")),
+        // Labels come after a gate, since a node has to register before it has any.
+        Operation::Apply { manifests } => manifests.name != NODE_OBJECTS,
         Operation::Node { .. } | Operation::Certificates { .. } => true,
     };
     let left: BTreeSet<StepId> = plan.steps.iter().filter(needed).map(|step| step.id.clone()).collect();

@@ -34,11 +34,8 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
     for (set, due) in applies {
         let id = StepId::cluster(&set.name);
         let Waits { needs, after } = match &first {
-            // Node labels can only be set on nodes that have registered. Pods that need a network are placed when all nodes have one;
-            // a scheduler with less to choose from puts all of them onto the first ones, or onto the control plane.
-            _ if set.name == NODE_OBJECTS || needs_network(set) => {
-                Waits::needing([StepId::cluster("nodes-ready")])
-            }
+            // Node labels can only be set on nodes that have registered.
+            _ if set.name == NODE_OBJECTS => Waits::needing([StepId::cluster("nodes-ready")]),
             // The first set grants the rights the others are applied with; those do not wait for each other.
             // Pods that find no image would wait longer and longer before they look again. A node that has none in the end
             // stops nothing.
@@ -74,12 +71,6 @@ pub(super) fn steps(desired: &Desired, assessment: &Assessment, nodes: &[Draft])
 
 /// Name of the manifest set that holds the nodes' labels; it is the last one.
 pub const NODE_OBJECTS: &str = "nodes";
-
-/// Whether pods of this set have a network of their own.
-fn needs_network(set: &ManifestSet) -> bool {
-    let templates = set.objects.iter().filter_map(|object| object.pointer("/spec/template/spec"));
-    templates.into_iter().any(|pod| pod["hostNetwork"] != json!(true))
-}
 
 /// The part of a set that is due, and what that changes.
 struct Due {

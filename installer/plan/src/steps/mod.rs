@@ -22,7 +22,7 @@
 //! | the first manifest set (rights) | cluster | `api-ready` |
 //! | one step a further set | cluster | the first set, the end of every `workload-images` |
 //! | `nodes-ready` | cluster | the first set, the end of every `kubelet` and `workload-images` |
-//! | `nodes` (labels), and sets with pods that need a network | cluster | `nodes-ready` |
+//! | `nodes` (labels) | cluster | `nodes-ready` |
 //! | `workloads-ready`, `pods-talk` | cluster | every set |
 
 mod certificates;
