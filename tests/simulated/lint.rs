@@ -139,7 +139,7 @@ fn unwatched(step: &Step) -> Option<String> {
 }
 
 /// An API server that is away for a moment, or whose etcd is, and whose readiness is not waited for. That of a member without a vote
-/// comes later.
+/// starts later, in a step that waits for it.
 fn not_ready_after(plan: &Plan, step: &Step) -> Option<String> {
     let away = actions(step).iter().any(|action| match action {
         Action::RestartStaticPod { name, .. }
@@ -158,7 +158,8 @@ fn not_ready_after(plan: &Plan, step: &Step) -> Option<String> {
         .then(|| format!("{} does not wait for the API server to be ready", step.id))
 }
 
-fn waits_for_api_server(action: &Action) -> bool {
+/// Whether this waits until an API server is ready.
+pub fn waits_for_api_server(action: &Action) -> bool {
     matches!(action, Action::Wait { condition: Condition::ApiServerReady { .. }, .. })
 }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use kubezt_engine::executor::Outcome;
 use kubezt_model::NodeName;
-use kubezt_model::action::{Action, Condition};
+use kubezt_model::action::Action;
 use kubezt_model::node::{Facts, Read, Reading};
 use kubezt_model::plan::{Operation, Plan, StepId};
 
 use crate::end_state::EndState;
 use crate::fleet::{World, lock};
-use crate::{assert_complete, bare, cluster, etcd, install, plan};
+use crate::{assert_complete, bare, cluster, etcd, install, lint, plan};
 
 #[test]
 fn several_control_plane_nodes_trust_each_other() {
@@ -35,20 +35,17 @@ fn one_control_plane_node_becomes_three_and_one_again() {
     let back = again.fork(cluster::highly_available("stig", 1), None);
     // Their API servers were without etcd all the while.
     for node in ["cp2", "cp3"] {
-        let servers = restarted(&plan(&back), node, "api-server");
-        assert_eq!(servers, ["kube-apiserver"], "{node}");
+        assert_eq!(restarted(&plan(&back), node), ["kube-apiserver"], "{node}");
     }
     assert_complete(&back, &install(&back), "three again");
 }
 
-/// Static pods that a step restarts before it waits for the API server.
-fn restarted(plan: &Plan, node: &str, what: &str) -> Vec<String> {
-    let id = StepId::on(&node.parse().unwrap(), what);
+/// Static pods that are restarted before the API server is waited for whose etcd joins.
+fn restarted(plan: &Plan, node: &str) -> Vec<String> {
+    let id = StepId::on(&node.parse().unwrap(), "api-server");
     let step = plan.steps.iter().find(|step| step.id == id).unwrap_or_else(|| panic!("there is no {id}"));
     let Operation::Node { actions } = &step.operation else { panic!("{id} is of a node") };
-    let serves =
-        |action: &Action| matches!(action, Action::Wait { condition: Condition::ApiServerReady { .. }, .. });
-    assert!(actions.last().is_some_and(serves), "{actions:?}");
+    assert!(actions.last().is_some_and(lint::waits_for_api_server), "{actions:?}");
     let pods = actions.iter().filter_map(|action| match action {
         Action::RestartStaticPod { name, .. } => Some(name.clone()),
         _ => None,

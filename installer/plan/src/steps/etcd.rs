@@ -62,7 +62,7 @@ pub(super) fn member(context: &NodeContext<'_>) -> Draft {
     actions.into_draft(context, "etcd-member", "Make a member of etcd", needs, Disruption::None)
 }
 
-/// Gives a member that joined its vote, once it has caught up. Until then its API server does not serve.
+/// Gives a member that joined its vote, once it has caught up. Its API server starts after that.
 pub(super) fn promotion(context: &NodeContext<'_>) -> Draft {
     let mut actions = Actions::default();
     if let Some(member) = context.etcd.member(context.name())
